@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * log.h - log lines of the host's programs.
+ *
+ * One line per call to stderr, written with a single write(2) so that the lines of several processes
+ * do not mix. The guest library does not use this: it logs through GGML.
+ */
+#ifndef VGR_COMMON_LOG_H
+#define VGR_COMMON_LOG_H
+
+enum vgr_log_level {
+    VGR_LOG_ERROR = 0,
+    VGR_LOG_WARN = 1,
+    VGR_LOG_INFO = 2,
+    VGR_LOG_DEBUG = 3,
+};
+
+/* Sets what is written from now on, and the prefix of every line ("vgr-device", "vgr-worker[3]").
+ * `prefix` is copied (63 bytes at most). Not thread-safe; call at start. */
+void vgr_log_init(const char *prefix, enum vgr_log_level level);
+
+/* The level of a name ("error", "warn", "info", "debug"), or -EINVAL. */
+int vgr_log_level_parse(const char *name);
+
+/* The level in force. */
+enum vgr_log_level vgr_log_level_get(void);
+
+/* Writes one line; `fmt` without a newline. Lines over 1 KiB are cut. Keeps errno. Thread-safe. */
+__attribute__((format(printf, 2, 3))) void vgr_log(enum vgr_log_level level, const char *fmt, ...);
+
+#define vgr_error(...) vgr_log(VGR_LOG_ERROR, __VA_ARGS__)
+#define vgr_warn(...) vgr_log(VGR_LOG_WARN, __VA_ARGS__)
+#define vgr_info(...) vgr_log(VGR_LOG_INFO, __VA_ARGS__)
+#define vgr_debug(...) vgr_log(VGR_LOG_DEBUG, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * wire.h - the vgr wire format: everything that guest and host agree on.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * A guest process owns one *context*. A context is one *arena*: memory that the guest allocates (a
+ * virtio-gpu resource, or a memfd on the direct front) and that one worker process on the host maps
+ * too. The arena holds, in this order of offsets chosen by the guest:
+ *
+ *   control page   4096 bytes at offset 0: the guest's hello, ring positions, completion, error
+ *   command ring   a power of two of bytes; the guest produces, the worker consumes
+ *   data heap      uploads, downloads, graph definitions, replies; managed by the guest alone
+ *
+ * Commands go into the ring and are not answered one by one. Each has an implicit sequence number:
+ * the first command after the handshake is 1, the next 2, and so on. The worker publishes the last
+ * number whose effects are complete in `done`. A command that returns data says where in the heap
+ * the data goes; it is there once `done` has reached the command's number. Failure is sticky: the
+ * first bad command puts a code and a text into the control page and ends the context.
+ *
+ * All integers are little-endian. Both ends run on 64-bit little-endian machines; there is no byte
+ * swapping. All offsets and lengths are in bytes. Reserved fields are written as 0 and ignored.
+ * Offsets named `*_off` count from the start of the arena.
+ *
+ * docs/protocol.md tells the same story in prose, with the sequence of a session.
+ */
+#ifndef VGR_PROTOCOL_WIRE_H
+#define VGR_PROTOCOL_WIRE_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define VGR_MAGIC             0x31524756u /* "VGR1" */
+#define VGR_PROTOCOL_VERSION  1u
+
+/* ---- Discovery ------------------------------------------------------------------------------ */
+
+/* Capset id in the virtio-gpu device. Linux keeps a 32-bit mask of ids and takes 1..6 for its own;
+ * 20 is unassigned (include/uapi/linux/virtio_gpu.h). */
+#define VGR_CAPSET_ID 20u
+#define VGR_CAPSET_VERSION 1u
+
+/* What the front tells before a context exists: the virtio-gpu capset of id VGR_CAPSET_ID, and the
+ * first message of the server on the direct front's socket. */
+struct vgr_capset {
+    uint32_t magic;        /* VGR_MAGIC */
+    uint32_t version_min;  /* protocol versions served, inclusive */
+    uint32_t version_max;
+    uint32_t features;     /* VGR_FEATURE_*; 0 today */
+    uint64_t arena_min;    /* accepted arena sizes */
+    uint64_t arena_max;
+    uint64_t arena_default;
+    uint64_t reserved[3];
+};
+static_assert(sizeof(struct vgr_capset) == 64, "wire");
+
+/* ---- Submissions ---------------------------------------------------------------------------- */
+
+/* What a guest puts into a virtio-gpu SUBMIT_3D (DRM_IOCTL_VIRTGPU_EXECBUFFER). Never tensor
+ * commands, these go through the ring: only what concerns the context as a whole. A submission that
+ * carries a fence has the fence held until the worker wakes the guest, and only for
+ * VGR_SUBMIT_WAIT; all others complete at once. */
+enum vgr_submit_op {
+    VGR_SUBMIT_OPEN = 1,     /* start a worker on the arena `resource` of `size` bytes */
+    VGR_SUBMIT_DOORBELL = 2, /* wake the worker: the ring has commands */
+    VGR_SUBMIT_WAIT = 3,     /* wake me (complete this fence) at the worker's next wake-up */
+};
+
+struct vgr_submit {
+    uint32_t magic;    /* VGR_MAGIC */
+    uint32_t op;       /* enum vgr_submit_op */
+    uint32_t resource; /* OPEN: virtio-gpu resource id of the arena */
+    uint32_t reserved;
+    uint64_t size;     /* OPEN: arena size */
+    uint64_t reserved2;
+};
+static_assert(sizeof(struct vgr_submit) == 32, "wire");
+
+/* ---- Direct front --------------------------------------------------------------------------- */
+
+/* A SOCK_SEQPACKET unix socket. The server sends struct vgr_capset on accept. The client answers
+ * with one struct vgr_submit of op VGR_SUBMIT_OPEN (resource 0) and three descriptors as SCM_RIGHTS:
+ * the arena's memfd (sealed against shrinking), the doorbell eventfd (guest writes, worker reads)
+ * and the wake-up eventfd (worker writes, guest reads). Nothing else is sent. Either end closes the
+ * socket to end the context. */
+#define VGR_DIRECT_NFDS 3
+
+/* ---- Control page --------------------------------------------------------------------------- */
+
+#define VGR_CONTROL_SIZE 4096u
+#define VGR_CONTROL_TEXT 256u
+
+enum vgr_state {
+    VGR_STATE_NONE = 0,     /* nobody has looked at the arena yet */
+    VGR_STATE_STARTING = 1, /* a worker has mapped it and loads its backends */
+    VGR_STATE_READY = 2,    /* the reply is in place, the ring is being consumed */
+    VGR_STATE_FAILED = 3,   /* final; error and error_text say why */
+};
+
+enum vgr_error {
+    VGR_ERROR_NONE = 0,
+    VGR_ERROR_VERSION = 1,      /* no common protocol version */
+    VGR_ERROR_HELLO = 2,        /* hello is malformed */
+    VGR_ERROR_ARENA = 3,        /* size, limits or page list of the arena */
+    VGR_ERROR_NO_DEVICE = 4,    /* the host has no device to offer */
+    VGR_ERROR_RING = 5,         /* ring positions or record sizes are impossible */
+    VGR_ERROR_COMMAND = 6,      /* unknown or malformed command */
+    VGR_ERROR_HANDLE = 7,       /* no such buffer, stream, graph or device */
+    VGR_ERROR_RANGE = 8,        /* outside a buffer or the heap */
+    VGR_ERROR_GRAPH = 9,        /* graph refused: structure, op, type, extent */
+    VGR_ERROR_COMPUTE = 10,     /* the host's backend failed to compute */
+    VGR_ERROR_LIMIT = 11,       /* one of the limits in struct vgr_reply */
+    VGR_ERROR_WORKER_DIED = 12, /* written by the front */
+    VGR_ERROR_INTERNAL = 13,    /* the host ran out of something */
+};
+
+/* The guest's first words, constant once VGR_SUBMIT_OPEN is sent. */
+struct vgr_hello {
+    uint32_t magic;
+    uint32_t version;    /* the version the guest speaks */
+    uint64_t arena_size;
+    uint32_t ring_off;   /* multiple of 4096, after the control page */
+    uint32_t ring_size;  /* power of two, VGR_RING_MIN..VGR_RING_MAX */
+    uint32_t heap_off;   /* multiple of 4096, after the ring; up to the end of the arena */
+    uint32_t dict_off;   /* in the heap: the guest's dictionary, see below */
+    uint32_t dict_len;
+    uint32_t reply_off;  /* in the heap: where the worker puts struct vgr_reply and what follows */
+    uint32_t reply_cap;  /* room there */
+    uint32_t features;
+    uint64_t reserved;
+};
+static_assert(sizeof(struct vgr_hello) == 56, "wire");
+
+#define VGR_RING_MIN (16u << 10)
+#define VGR_RING_MAX (16u << 20)
+
+/* One cache line for each writer, so that polling one never steals another. Fields are accessed with
+ * the C11 atomics of ring.h; [g] is written by the guest, [w] by the worker, [f] by the front. */
+struct vgr_control {
+    struct vgr_hello hello; /* [g] offset 0 */
+    uint8_t pad0[8];
+
+    uint32_t tail;          /* [g] offset 64: bytes ever produced, mod 2^32 */
+    uint8_t pad1[60];
+
+    uint64_t wait_seq;      /* [g] offset 128: wake me once done >= this; 0: I am not asleep */
+    uint8_t pad2[56];
+
+    uint32_t head;          /* [w] offset 192: bytes ever consumed, mod 2^32 */
+    uint32_t asleep;        /* [w,g] the worker sleeps: ring the doorbell. The guest that rings
+                               exchanges it with 0, so that one sleep costs one doorbell */
+    uint8_t pad3[56];
+
+    uint64_t done;          /* [w] offset 256: last sequence number that is complete */
+    uint8_t pad4[56];
+
+    uint32_t state;         /* [w,f] offset 320: enum vgr_state */
+    uint32_t error;         /* [w,f] enum vgr_error, valid in VGR_STATE_FAILED */
+    uint64_t error_seq;     /* [w] the command that failed, 0: none */
+    char error_text[VGR_CONTROL_TEXT]; /* [w,f] UTF-8, NUL-terminated; not trusted by the guest */
+    uint8_t pad5[48];
+
+    uint64_t counters[32];  /* [w] offset 640: enum vgr_counter, updated when the worker idles */
+};
+static_assert(sizeof(struct vgr_control) <= VGR_CONTROL_SIZE, "wire");
+static_assert(__builtin_offsetof(struct vgr_control, tail) == 64, "wire");
+static_assert(__builtin_offsetof(struct vgr_control, wait_seq) == 128, "wire");
+static_assert(__builtin_offsetof(struct vgr_control, head) == 192, "wire");
+static_assert(__builtin_offsetof(struct vgr_control, done) == 256, "wire");
+static_assert(__builtin_offsetof(struct vgr_control, state) == 320, "wire");
+static_assert(__builtin_offsetof(struct vgr_control, counters) == 640, "wire");
+
+/* Worker counters, for tools and tests. */
+enum vgr_counter {
+    VGR_COUNTER_COMMANDS = 0,
+    VGR_COUNTER_RING_BYTES,     /* consumed from the ring, padding included */
+    VGR_COUNTER_SET_BYTES,      /* tensor bytes, guest to host */
+    VGR_COUNTER_GET_BYTES,      /* tensor bytes, host to guest */
+    VGR_COUNTER_GRAPHS_DEFINED,
+    VGR_COUNTER_GRAPHS_PATCHED,
+    VGR_COUNTER_GRAPHS_RUN,
+    VGR_COUNTER_QUERIES,
+    VGR_COUNTER_SLEEPS,         /* times the worker went to sleep */
+    VGR_COUNTER_WAKEUPS,        /* wake-ups sent to the guest */
+    VGR_COUNTER_SYNCS,          /* times it waited for the host's backend */
+    VGR_COUNTER_COUNT,
+};
+static_assert(VGR_COUNTER_COUNT <= 32, "wire");
+
+/* ---- Dictionary: names for numbers ---------------------------------------------------------- */
+
+/* Op, unary, GLU and type numbers move between GGML versions; names do not. Each end describes its
+ * own numbers. Commands carry the *guest's* numbers; the worker translates by name. The guest uses
+ * the host's dictionary to know what the host lacks. */
+enum vgr_dict_kind {
+    VGR_DICT_OP = 0,    /* ggml_op_name() */
+    VGR_DICT_UNARY = 1, /* ggml_unary_op_name(); value of op_params[0] of op UNARY */
+    VGR_DICT_GLU = 2,   /* ggml_glu_op_name(); value of op_params[0] of op GLU */
+    VGR_DICT_TYPE = 3,  /* ggml_type_name() */
+    VGR_DICT_KINDS
+};
+
+#define VGR_DICT_MAX_NUMBER 255u /* numbers are 0..255 */
+#define VGR_DICT_MAX_ENTRIES 1024u
+
+struct vgr_dict_entry {
+    uint16_t kind;       /* enum vgr_dict_kind */
+    uint16_t number;
+    uint32_t block_size; /* TYPE: elements a block (ggml_blck_size), else 0 */
+    uint32_t type_size;  /* TYPE: bytes a block (ggml_type_size), else 0 */
+    uint32_t reserved;
+    char name[32];       /* NUL-terminated */
+};
+static_assert(sizeof(struct vgr_dict_entry) == 48, "wire");
+
+struct vgr_dict {
+    uint32_t n_entries;
+    uint32_t reserved;
+    char ggml_version[24];            /* ggml_version(), NUL-terminated */
+    struct vgr_dict_entry entries[];
+};
+static_assert(sizeof(struct vgr_dict) == 32, "wire");
+
+/* ---- Reply ---------------------------------------------------------------------------------- */
+
+#define VGR_MAX_DEVICES 16u
+
+enum vgr_device_type { /* of the host device; numbers as in enum ggml_backend_dev_type */
+    VGR_DEVICE_CPU = 0,
+    VGR_DEVICE_GPU = 1,
+    VGR_DEVICE_IGPU = 2,
+    VGR_DEVICE_ACCEL = 3,
+};
+
+struct vgr_device_info {
+    char name[64];         /* on the host: "Vulkan0", "CUDA0", "CPU" */
+    char description[128];
+    uint32_t type;         /* enum vgr_device_type */
+    uint32_t flags;        /* 0 today */
+    uint64_t alignment;    /* of tensors in a buffer, power of two */
+    uint64_t max_size;     /* of one buffer */
+    uint64_t memory_free;  /* at the handshake; VGR_CMD_QUERY_MEMORY for now */
+    uint64_t memory_total;
+};
+static_assert(sizeof(struct vgr_device_info) == 232, "wire");
+
+/* At hello.reply_off when state becomes READY; the dictionary of the host follows at dict_off,
+ * counted from the start of this struct. */
+struct vgr_reply {
+    uint32_t magic;
+    uint32_t version;      /* the version both speak now */
+    uint32_t features;
+    uint32_t n_devices;
+    uint32_t max_buffers;  /* handles are 1..max_buffers */
+    uint32_t max_streams;  /* handles are 1..max_streams */
+    uint32_t max_graphs;   /* handles are 1..max_graphs */
+    uint32_t max_tensors;  /* in one graph */
+    uint32_t dict_off;
+    uint32_t dict_len;
+    uint64_t reserved[3];
+    struct vgr_device_info devices[VGR_MAX_DEVICES];
+};
+static_assert(sizeof(struct vgr_reply) == 64 + 16 * 232, "wire");
+
+/* ---- Commands ------------------------------------------------------------------------------- */
+
+/* Each record starts at a multiple of 8 in the ring, does not wrap, and is a multiple of 8 long. A
+ * record that would wrap is preceded by VGR_CMD_PAD up to the end of the ring. PAD has no sequence
+ * number. No record is longer than a quarter of the ring. */
+enum vgr_cmd_op {
+    VGR_CMD_PAD = 0,
+    VGR_CMD_SYNC = 1,          /* nothing; `done` reaches it when all before it is complete */
+    VGR_CMD_STREAM_OPEN = 2,
+    VGR_CMD_STREAM_CLOSE = 3,
+    VGR_CMD_BUFFER_ALLOC = 4,  /* replies */
+    VGR_CMD_BUFFER_FREE = 5,
+    VGR_CMD_SET = 6,           /* heap -> buffer */
+    VGR_CMD_SET_INLINE = 7,    /* ring -> buffer */
+    VGR_CMD_GET = 8,           /* buffer -> heap */
+    VGR_CMD_MEMSET = 9,
+    VGR_CMD_COPY = 10,         /* buffer -> buffer */
+    VGR_CMD_INIT_TENSOR = 11,
+    VGR_CMD_GRAPH_DEFINE = 12,
+    VGR_CMD_GRAPH_PATCH = 13,
+    VGR_CMD_GRAPH_RUN = 14,
+    VGR_CMD_GRAPH_FREE = 15,
+    VGR_CMD_QUERY_OP = 16,     /* replies */
+    VGR_CMD_QUERY_MEMORY = 17, /* replies */
+    VGR_CMD_COUNT
+};
+
+/* Complete this one soon: the guest is going to wait for it. Without it the worker may let work run
+ * asynchronously and publish `done` late (it always does before it sleeps). */
+#define VGR_CMD_F_AWAIT 1u
+
+struct vgr_cmd {
+    uint16_t op;    /* enum vgr_cmd_op */
+    uint16_t flags; /* VGR_CMD_F_* */
+    uint32_t size;  /* of the whole record, this header included */
+};
+static_assert(sizeof(struct vgr_cmd) == 8, "wire");
+
+/* STREAM_OPEN, STREAM_CLOSE: a stream is a ggml_backend of a device. Commands that name stream 0 use
+ * the device's plain synchronous calls. */
+struct vgr_cmd_stream {
+    struct vgr_cmd h;
+    uint32_t stream;
+    uint32_t device; /* OPEN: index into vgr_reply.devices */
+};
+static_assert(sizeof(struct vgr_cmd_stream) == 16, "wire");
+
+/* BUFFER_ALLOC; struct vgr_alloc_reply at reply_off. Zeroed. The handle must be free. */
+struct vgr_cmd_alloc {
+    struct vgr_cmd h;
+    uint32_t buffer;
+    uint32_t device;
+    uint64_t size;
+    uint32_t usage;     /* enum ggml_backend_buffer_usage */
+    uint32_t reply_off; /* multiple of 8 */
+};
+static_assert(sizeof(struct vgr_cmd_alloc) == 32, "wire");
+
+struct vgr_alloc_reply {
+    uint32_t ok;       /* 1: allocated; 0: no memory, the handle stays free */
+    uint32_t reserved;
+    uint64_t size;     /* as allocated */
+};
+static_assert(sizeof(struct vgr_alloc_reply) == 16, "wire");
+
+/* BUFFER_FREE, GRAPH_FREE. */
+struct vgr_cmd_handle {
+    struct vgr_cmd h;
+    uint32_t handle;
+    uint32_t reserved;
+};
+static_assert(sizeof(struct vgr_cmd_handle) == 16, "wire");
+
+/* SET, GET, and SET_INLINE, where `len` bytes follow the struct (record padded to 8) and data_off is
+ * 0. The heap block of a SET belongs to the worker until `done` reaches it. */
+struct vgr_cmd_data {
+    struct vgr_cmd h;
+    uint32_t buffer;
+    uint16_t stream;   /* 0: none */
+    uint16_t reserved;
+    uint64_t offset;   /* in the buffer */
+    uint32_t len;
+    uint32_t data_off; /* in the arena, inside the heap */
+};
+static_assert(sizeof(struct vgr_cmd_data) == 32, "wire");
+
+struct vgr_cmd_memset {
+    struct vgr_cmd h;
+    uint32_t buffer;
+    uint32_t value;  /* 0..255 */
+    uint64_t offset;
+    uint64_t len;
+};
+static_assert(sizeof(struct vgr_cmd_memset) == 32, "wire");
+
+/* COPY: buffers may be of different devices; ranges must not overlap. */
+struct vgr_cmd_copy {
+    struct vgr_cmd h;
+    uint32_t dst;
+    uint32_t src;
+    uint64_t dst_offset;
+    uint64_t src_offset;
+    uint64_t len;
+    uint16_t stream; /* 0: none */
+    uint16_t reserved[3];
+};
+static_assert(sizeof(struct vgr_cmd_copy) == 48, "wire");
+
+/* ---- Tensors and graphs --------------------------------------------------------------------- */
+
+#define VGR_DIMS 4
+#define VGR_SRCS 10
+#define VGR_PARAMS 16 /* int32; ggml_tensor.op_params */
+
+enum vgr_tensor_flag {
+    /* low bits: ggml_tensor.flags (input 1, output 2, param 4, loss 8, compute 16) */
+    VGR_TENSOR_GGML_FLAGS = 0xff,
+    /* the result is also used outside of this graph: the host must not fuse it away */
+    VGR_TENSOR_ESCAPES = 0x100,
+};
+
+/* A tensor by content. References to other tensors are 1 + index in the same array, 0: none. */
+struct vgr_tensor {
+    uint32_t op;       /* guest's number */
+    uint32_t type;     /* guest's number */
+    uint32_t flags;    /* enum vgr_tensor_flag */
+    uint32_t buffer;   /* handle; 0: no memory (only where no data is touched) */
+    uint64_t offset;   /* of the data in the buffer */
+    int64_t ne[VGR_DIMS];
+    uint64_t nb[VGR_DIMS];
+    int32_t op_params[VGR_PARAMS];
+    uint32_t src[VGR_SRCS];
+    uint32_t view_src;
+    uint32_t reserved;
+    uint64_t view_offs;
+};
+static_assert(sizeof(struct vgr_tensor) == 208, "wire");
+
+/* INIT_TENSOR: one tensor of a buffer, given inline; op NONE, no references. Sent for quantized
+ * tensors whose allocation is larger than their data, so that the host can prepare the padding. */
+struct vgr_cmd_init_tensor {
+    struct vgr_cmd h;
+    struct vgr_tensor tensor;
+};
+static_assert(sizeof(struct vgr_cmd_init_tensor) == 216, "wire");
+
+/* GRAPH_DEFINE, GRAPH_PATCH: the payload lies in the heap and is the worker's until `done` reaches
+ * the command. DEFINE replaces what the handle held. */
+struct vgr_cmd_graph {
+    struct vgr_cmd h;
+    uint32_t graph;
+    uint32_t data_len;
+    uint32_t data_off; /* multiple of 8 */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct vgr_cmd_graph) == 24, "wire");
+
+/* Payload of GRAPH_DEFINE: this, then n_tensors x struct vgr_tensor. The first n_nodes are the
+ * graph's nodes in order of execution; the others are its leafs (op NONE whatever they were for the
+ * guest). A node refers to leafs and to earlier nodes only; a leaf's view_src is a leaf. */
+struct vgr_graph {
+    uint32_t device;
+    uint32_t n_nodes;
+    uint32_t n_tensors;
+    uint32_t reserved;
+};
+static_assert(sizeof(struct vgr_graph) == 16, "wire");
+
+/* Payload of GRAPH_PATCH: n of these. op, type, src[] and view_src must equal what DEFINE gave. */
+struct vgr_graph_patch {
+    uint32_t index; /* of the tensor */
+    uint32_t reserved;
+    struct vgr_tensor tensor;
+};
+static_assert(sizeof(struct vgr_graph_patch) == 216, "wire");
+
+struct vgr_cmd_run {
+    struct vgr_cmd h;
+    uint32_t graph;
+    uint32_t stream; /* a stream of the graph's device */
+};
+static_assert(sizeof(struct vgr_cmd_run) == 16, "wire");
+
+/* ---- Queries -------------------------------------------------------------------------------- */
+
+/* QUERY_OP: can the device run the op tensors[0], and what must be allocated for its result? The
+ * payload is n x struct vgr_tensor, [0] the op, then its sources; buffers and offsets are ignored.
+ * struct vgr_query_reply at reply_off. */
+struct vgr_cmd_query_op {
+    struct vgr_cmd h;
+    uint32_t device;
+    uint32_t data_off;  /* multiple of 8 */
+    uint32_t data_len;
+    uint32_t reply_off; /* multiple of 8 */
+};
+static_assert(sizeof(struct vgr_cmd_query_op) == 24, "wire");
+
+struct vgr_query_reply {
+    uint32_t supported;  /* ggml_backend_dev_supports_op */
+    uint32_t offload;    /* ggml_backend_dev_offload_op */
+    uint64_t alloc_size; /* ggml_backend_buft_get_alloc_size of tensors[0] */
+};
+static_assert(sizeof(struct vgr_query_reply) == 16, "wire");
+
+struct vgr_cmd_query_memory {
+    struct vgr_cmd h;
+    uint32_t device;
+    uint32_t reply_off; /* multiple of 8 */
+};
+static_assert(sizeof(struct vgr_cmd_query_memory) == 16, "wire");
+
+struct vgr_memory_reply {
+    uint64_t free;
+    uint64_t total;
+};
+static_assert(sizeof(struct vgr_memory_reply) == 16, "wire");
+
+#endif
