@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backends.h - the host's GGML devices that a context may use.
+ */
+#ifndef VGR_WORKER_BACKENDS_H
+#define VGR_WORKER_BACKENDS_H
+
+#include <ggml-backend.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/wire.h"
+
+struct vgr_host_device {
+    ggml_backend_dev_t dev;
+    ggml_backend_buffer_type_t buft;
+    bool async; /* its streams run behind: completion needs a synchronize */
+};
+
+struct vgr_backends {
+    uint32_t n;
+    struct vgr_host_device device[VGR_MAX_DEVICES];
+};
+
+/* Loads GGML's backends and picks devices: those named, in that order, or with n_names == 0 every
+ * GPU, or the CPU where there is none. Logs what is wrong. Returns 0, -ENOENT for an unknown name or
+ * no device at all. Call once per process. */
+int vgr_backends_load(struct vgr_backends *b, const char (*names)[64], uint32_t n_names);
+
+/* Fills the wire's description of device `i`. */
+void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_device_info *info);
+
+/* A new stream of device `i` with the thread count of this machine; NULL on failure. */
+ggml_backend_t vgr_backends_stream(const struct vgr_backends *b, uint32_t i);
+
+/* Prints a table of the devices to stdout. */
+void vgr_backends_list(const struct vgr_backends *b);
+
+#endif

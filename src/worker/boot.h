@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * boot.h - how a front hands a context to its worker.
+ *
+ * The front starts one `vgr-worker --boot` process per context (fork and exec, so that the worker has
+ * an address space of its own, without the front's mapping of guest memory). It finds these
+ * descriptors open and no others:
+ *
+ *   0,1,2  /dev/null, the front's stdout, the front's stderr (log lines)
+ *   3      boot file: a memfd with struct vgr_boot, then n_runs x struct vgr_boot_run
+ *   4      doorbell: eventfd, read by the worker
+ *   5      wake-up: eventfd, written by the worker
+ *   6...   n_fds files that hold the arena's pages
+ *
+ * The worker's first act is to map the runs, in order, as one linear arena; then it closes the boot
+ * file and the page files, before it reads a byte that the guest wrote. The front has validated the
+ * runs; the worker trusts it.
+ *
+ * The worker is killed by the front with SIGKILL when the context is closed, and by PR_SET_PDEATHSIG
+ * when the front dies. By itself it ends with exit status 1 when the context has failed and the
+ * control page says why.
+ *
+ * `vgr-worker --list-devices [NAME...]` prints the devices that a context would get, and exits with
+ * 2 and a log line where a name is unknown or GGML finds none.
+ */
+#ifndef VGR_WORKER_BOOT_H
+#define VGR_WORKER_BOOT_H
+
+#include <stdint.h>
+
+#define VGR_BOOT_MAGIC 0x544f4f42u
+#define VGR_BOOT_FD 3
+#define VGR_BOOT_DOORBELL_FD 4
+#define VGR_BOOT_WAKEUP_FD 5
+#define VGR_BOOT_FILES_FD 6
+#define VGR_BOOT_MAX_FILES 16u
+#define VGR_BOOT_MAX_DEVICES 16u
+
+/* The kernel allows 65530 mappings a process by default; what is left is for libraries. The front
+ * refuses an arena of more runs with VGR_ERROR_ARENA, and the guest tries a smaller one. */
+#define VGR_BOOT_MAX_RUNS 60000u
+
+struct vgr_boot {
+    uint32_t magic;
+    uint32_t n_fds;
+    uint32_t n_runs;
+    uint32_t log_level;   /* as in common/log.h */
+    uint64_t arena_size;  /* sum of the runs' lengths; multiple of 4096 */
+    uint32_t context;     /* the front's number, for log lines */
+    uint32_t n_devices;   /* 0: every GPU, or the CPU where there is none */
+    char devices[VGR_BOOT_MAX_DEVICES][64]; /* names of host devices ("Vulkan0", "CPU") */
+};
+
+struct vgr_boot_run {
+    uint32_t file;   /* index: descriptor VGR_BOOT_FILES_FD + file */
+    uint32_t reserved;
+    uint64_t offset; /* in the file, multiple of 4096 */
+    uint64_t length; /* multiple of 4096 */
+};
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * commands.c - one function per command of wire.h.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * vgr_ctx_dispatch() finds the command in a table that also knows the length of its record, so a
+ * handler may read its struct without looking at sizes again. Handlers see a private copy. They
+ * check handles and ranges, then call GGML. Tensor data is not looked at: a range of a buffer is
+ * handed to GGML as a run of bytes (vgr_tensor_bytes), whatever tensors the guest keeps there.
+ *
+ * Order. Commands that name a stream run on it, in order. Commands that do not use plain calls of
+ * GGML, which know nothing of streams: dirty streams are waited for first.
+ */
+#include <string.h>
+
+#include "protocol/codec.h"
+#include "worker/context.h"
+#include "worker/graph.h"
+#include "worker/tensor.h"
+
+static int check_device(struct vgr_ctx *c, uint32_t device)
+{
+    if (device >= c->backends.n)
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no device %u", device);
+    return 0;
+}
+
+/* The buffer, if [offset, offset + len) lies in it; else NULL after vgr_ctx_fail(). */
+static struct vgr_host_buffer *buffer_range(struct vgr_ctx *c, uint32_t handle, uint64_t offset,
+                                            uint64_t len)
+{
+    struct vgr_host_buffer *b = vgr_ctx_buffer(c, handle);
+
+    if (b && (offset > b->size || len > b->size - offset)) {
+        vgr_ctx_fail(c, VGR_ERROR_RANGE, "%llu bytes at %llu are outside buffer %u of %llu bytes",
+                     (unsigned long long)len, (unsigned long long)offset, handle,
+                     (unsigned long long)b->size);
+        return NULL;
+    }
+    return b;
+}
+
+/* Room for a reply in the heap, or NULL after vgr_ctx_fail(). */
+static void *reply_at(struct vgr_ctx *c, uint32_t off, size_t size)
+{
+    void *p = vgr_arena_heap(&c->arena, off, size);
+
+    if (!p || off % 8) {
+        vgr_ctx_fail(c, VGR_ERROR_RANGE, "a reply at %u is not in the heap", off);
+        return NULL;
+    }
+    return p;
+}
+
+static int cmd_sync(struct vgr_ctx *c, const void *cmd)
+{
+    (void)cmd;
+    vgr_ctx_sync(c);
+    return 0;
+}
+
+static int cmd_stream_open(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_stream *m = cmd;
+    struct vgr_host_stream *s;
+
+    if (check_device(c, m->device))
+        return -1;
+    if (!m->stream || m->stream > VGR_CTX_MAX_STREAMS)
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream handle %u is out of range", m->stream);
+    s = &c->streams[m->stream];
+    if (s->backend)
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream %u is open already", m->stream);
+    s->device = m->device;
+    s->backend = vgr_backends_stream(&c->backends, m->device);
+    if (!s->backend)
+        return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the host cannot open a stream");
+    return 0;
+}
+
+static int cmd_stream_close(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_stream *m = cmd;
+    struct vgr_host_stream *s = vgr_ctx_stream(c, m->stream);
+
+    if (!s)
+        return -1;
+    vgr_ctx_sync(c);
+    ggml_backend_free(s->backend);
+    s->backend = NULL;
+    return 0;
+}
+
+static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_alloc *m = cmd;
+    struct vgr_alloc_reply reply = {0};
+    struct vgr_host_buffer *b;
+    const struct vgr_host_device *dev;
+    void *at = reply_at(c, m->reply_off, sizeof(reply));
+
+    if (!at || check_device(c, m->device))
+        return -1;
+    if (!m->buffer || m->buffer > VGR_CTX_MAX_BUFFERS || c->buffers[m->buffer].buffer)
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "buffer handle %u is in use or out of range",
+                            m->buffer);
+    if (!m->size || m->usage > GGML_BACKEND_BUFFER_USAGE_COMPUTE)
+        return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "an empty buffer, or one of unknown usage");
+
+    b = &c->buffers[m->buffer];
+    dev = &c->backends.device[m->device];
+    if (m->size <= ggml_backend_buft_get_max_size(dev->buft))
+        b->buffer = ggml_backend_buft_alloc_buffer(dev->buft, m->size);
+    if (b->buffer) {
+        b->base = ggml_backend_buffer_get_base(b->buffer);
+        b->size = ggml_backend_buffer_get_size(b->buffer);
+        b->device = m->device;
+        b->generation++;
+        ggml_backend_buffer_set_usage(b->buffer, (enum ggml_backend_buffer_usage)m->usage);
+        /* Nobody may see what was there before. */
+        ggml_backend_buffer_clear(b->buffer, 0);
+        reply.ok = 1;
+        reply.size = b->size;
+    }
+    memcpy(at, &reply, sizeof(reply));
+    return 0;
+}
+
+static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_handle *m = cmd;
+    struct vgr_host_buffer *b = vgr_ctx_buffer(c, m->handle);
+
+    if (!b)
+        return -1;
+    vgr_ctx_sync(c);
+    ggml_backend_buffer_free(b->buffer);
+    b->buffer = NULL;
+    return 0;
+}
+
+/* The stream a data command names: *s is NULL for 0, with everything in flight waited for. */
+static int data_stream(struct vgr_ctx *c, uint32_t handle, uint32_t device,
+                       struct vgr_host_stream **s)
+{
+    *s = NULL;
+    if (!handle) {
+        vgr_ctx_sync(c);
+        return 0;
+    }
+    *s = vgr_ctx_stream(c, handle);
+    if (!*s)
+        return -1;
+    if ((*s)->device != device)
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream %u is not of the buffer's device", handle);
+    return 0;
+}
+
+static int set_bytes(struct vgr_ctx *c, const struct vgr_cmd_data *m, const void *data)
+{
+    struct vgr_host_buffer *b = buffer_range(c, m->buffer, m->offset, m->len);
+    struct vgr_host_stream *s;
+    struct ggml_tensor t;
+
+    if (!b || data_stream(c, m->stream, b->device, &s))
+        return -1;
+    c->counters[VGR_COUNTER_SET_BYTES] += m->len;
+    if (!m->len)
+        return 0;
+    vgr_tensor_bytes(&t, b, m->offset, m->len);
+    if (s) {
+        ggml_backend_tensor_set_async(s->backend, &t, data, 0, m->len);
+        vgr_ctx_mark_dirty(c, s);
+    } else {
+        ggml_backend_tensor_set(&t, data, 0, m->len);
+    }
+    return 0;
+}
+
+static int cmd_set(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_data *m = cmd;
+    const void *data = vgr_arena_heap(&c->arena, m->data_off, m->len);
+
+    if (!data)
+        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "data at %u of %u bytes is not in the heap",
+                            m->data_off, m->len);
+    return set_bytes(c, m, data);
+}
+
+static int cmd_set_inline(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_data *m = cmd;
+    const uint8_t *data = (const uint8_t *)(m + 1);
+
+    if (m->len > m->h.size - sizeof(*m))
+        return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "inline data is longer than its record");
+    if (m->stream && m->len) {
+        /* An asynchronous stream reads later, when this record is gone. */
+        if (m->len > VGR_CTX_STAGING)
+            return vgr_ctx_fail(c, VGR_ERROR_LIMIT, "%u bytes of inline data", m->len);
+        if (m->len > VGR_CTX_STAGING - c->staging_used)
+            vgr_ctx_sync(c);
+        memcpy(c->staging + c->staging_used, data, m->len);
+        data = c->staging + c->staging_used;
+        c->staging_used += (m->len + 63) & ~63u;
+        if (c->staging_used > VGR_CTX_STAGING)
+            c->staging_used = VGR_CTX_STAGING;
+    }
+    return set_bytes(c, m, data);
+}
+
+static int cmd_get(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_data *m = cmd;
+    void *data = vgr_arena_heap(&c->arena, m->data_off, m->len);
+    struct vgr_host_buffer *b = buffer_range(c, m->buffer, m->offset, m->len);
+    struct vgr_host_stream *s;
+    struct ggml_tensor t;
+
+    if (!b)
+        return -1;
+    if (!data)
+        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "data at %u of %u bytes is not in the heap",
+                            m->data_off, m->len);
+    if (data_stream(c, m->stream, b->device, &s))
+        return -1;
+    c->counters[VGR_COUNTER_GET_BYTES] += m->len;
+    if (!m->len)
+        return 0;
+    vgr_tensor_bytes(&t, b, m->offset, m->len);
+    if (s) {
+        ggml_backend_tensor_get_async(s->backend, &t, data, 0, m->len);
+        vgr_ctx_mark_dirty(c, s);
+    } else {
+        ggml_backend_tensor_get(&t, data, 0, m->len);
+    }
+    return 0;
+}
+
+static int cmd_memset(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_memset *m = cmd;
+    struct vgr_host_buffer *b = buffer_range(c, m->buffer, m->offset, m->len);
+    struct ggml_tensor t;
+
+    if (!b)
+        return -1;
+    vgr_ctx_sync(c);
+    if (m->offset == 0 && m->len == b->size) {
+        ggml_backend_buffer_clear(b->buffer, (uint8_t)m->value);
+    } else if (m->len) {
+        vgr_tensor_bytes(&t, b, m->offset, m->len);
+        ggml_backend_tensor_memset(&t, (uint8_t)m->value, 0, m->len);
+    }
+    return 0;
+}
+
+static int cmd_copy(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_copy *m = cmd;
+    struct vgr_host_buffer *dst = buffer_range(c, m->dst, m->dst_offset, m->len);
+    struct vgr_host_buffer *src = dst ? buffer_range(c, m->src, m->src_offset, m->len) : NULL;
+    struct ggml_tensor to, from;
+
+    if (!src)
+        return -1;
+    if (src == dst && m->dst_offset < m->src_offset + m->len &&
+        m->src_offset < m->dst_offset + m->len)
+        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "a copy inside buffer %u overlaps", m->dst);
+    vgr_ctx_sync(c);
+    if (!m->len)
+        return 0;
+    vgr_tensor_bytes(&to, dst, m->dst_offset, m->len);
+    vgr_tensor_bytes(&from, src, m->src_offset, m->len);
+    ggml_backend_tensor_copy(&from, &to);
+    return 0;
+}
+
+static int cmd_init_tensor(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_init_tensor *m = cmd;
+    struct vgr_host_buffer *b = vgr_ctx_buffer(c, m->tensor.buffer);
+    struct ggml_tensor t = {0};
+    const char *why = "";
+
+    if (!b)
+        return -1;
+    if (vgr_tensor_describe(c, &t, &m->tensor, &why) ||
+        vgr_tensor_place(c, &t, &m->tensor, b->device, &why))
+        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "init of %s", why);
+    t.op = GGML_OP_NONE;
+    /* The padding that GGML may write after the data must be ours too. */
+    if (ggml_backend_buft_get_alloc_size(c->backends.device[b->device].buft, &t) >
+        b->size - m->tensor.offset)
+        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "init of a tensor without room for its padding");
+    vgr_ctx_sync(c);
+    if (ggml_backend_buffer_init_tensor(b->buffer, &t) != GGML_STATUS_SUCCESS)
+        return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the host cannot initialize a tensor");
+    return 0;
+}
+
+static int cmd_graph_define(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_graph *m = cmd;
+    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+
+    return payload ? vgr_graph_define(c, m->graph, payload, m->data_len) : -1;
+}
+
+static int cmd_graph_patch(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_graph *m = cmd;
+    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+
+    return payload ? vgr_graph_patch(c, m->graph, payload, m->data_len) : -1;
+}
+
+static int cmd_graph_run(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_run *m = cmd;
+
+    return vgr_graph_run(c, m->graph, m->stream);
+}
+
+static int cmd_graph_free(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_handle *m = cmd;
+
+    return vgr_graph_free(c, m->handle);
+}
+
+static int cmd_query_op(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_query_op *m = cmd;
+    struct vgr_query_reply reply;
+    void *at = reply_at(c, m->reply_off, sizeof(reply));
+    const void *payload;
+
+    if (!at || check_device(c, m->device))
+        return -1;
+    payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    if (!payload || vgr_graph_query(c, m->device, payload, m->data_len, &reply))
+        return -1;
+    c->counters[VGR_COUNTER_QUERIES]++;
+    memcpy(at, &reply, sizeof(reply));
+    return 0;
+}
+
+static int cmd_query_memory(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_query_memory *m = cmd;
+    struct vgr_memory_reply reply;
+    void *at = reply_at(c, m->reply_off, sizeof(reply));
+    size_t free = 0, total = 0;
+
+    if (!at || check_device(c, m->device))
+        return -1;
+    ggml_backend_dev_memory(c->backends.device[m->device].dev, &free, &total);
+    reply.free = free;
+    reply.total = total;
+    memcpy(at, &reply, sizeof(reply));
+    return 0;
+}
+
+static const struct {
+    int (*run)(struct vgr_ctx *c, const void *cmd);
+    uint32_t size;
+    bool longer; /* data follows the struct */
+} commands[VGR_CMD_COUNT] = {
+    [VGR_CMD_SYNC] = {cmd_sync, sizeof(struct vgr_cmd), false},
+    [VGR_CMD_STREAM_OPEN] = {cmd_stream_open, sizeof(struct vgr_cmd_stream), false},
+    [VGR_CMD_STREAM_CLOSE] = {cmd_stream_close, sizeof(struct vgr_cmd_stream), false},
+    [VGR_CMD_BUFFER_ALLOC] = {cmd_buffer_alloc, sizeof(struct vgr_cmd_alloc), false},
+    [VGR_CMD_BUFFER_FREE] = {cmd_buffer_free, sizeof(struct vgr_cmd_handle), false},
+    [VGR_CMD_SET] = {cmd_set, sizeof(struct vgr_cmd_data), false},
+    [VGR_CMD_SET_INLINE] = {cmd_set_inline, sizeof(struct vgr_cmd_data), true},
+    [VGR_CMD_GET] = {cmd_get, sizeof(struct vgr_cmd_data), false},
+    [VGR_CMD_MEMSET] = {cmd_memset, sizeof(struct vgr_cmd_memset), false},
+    [VGR_CMD_COPY] = {cmd_copy, sizeof(struct vgr_cmd_copy), false},
+    [VGR_CMD_INIT_TENSOR] = {cmd_init_tensor, sizeof(struct vgr_cmd_init_tensor), false},
+    [VGR_CMD_GRAPH_DEFINE] = {cmd_graph_define, sizeof(struct vgr_cmd_graph), false},
+    [VGR_CMD_GRAPH_PATCH] = {cmd_graph_patch, sizeof(struct vgr_cmd_graph), false},
+    [VGR_CMD_GRAPH_RUN] = {cmd_graph_run, sizeof(struct vgr_cmd_run), false},
+    [VGR_CMD_GRAPH_FREE] = {cmd_graph_free, sizeof(struct vgr_cmd_handle), false},
+    [VGR_CMD_QUERY_OP] = {cmd_query_op, sizeof(struct vgr_cmd_query_op), false},
+    [VGR_CMD_QUERY_MEMORY] = {cmd_query_memory, sizeof(struct vgr_cmd_query_memory), false},
+};
+
+int vgr_ctx_dispatch(struct vgr_ctx *c, const struct vgr_cmd *h)
+{
+    if (h->op >= VGR_CMD_COUNT || !commands[h->op].run)
+        return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "unknown command %u", h->op);
+    if (commands[h->op].longer ? h->size < commands[h->op].size : h->size != commands[h->op].size)
+        return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "command %u has a record of %u bytes", h->op,
+                            h->size);
+    return commands[h->op].run(c, h);
+}

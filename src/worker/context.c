@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/context.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "protocol/ggml_names.h"
+
+void vgr_ctx_wake(struct vgr_ctx *c)
+{
+    uint64_t one = 1;
+
+    c->counters[VGR_COUNTER_WAKEUPS]++;
+    if (write(c->wakeup_fd, &one, sizeof(one)) != sizeof(one))
+        vgr_warn("cannot wake the guest: %m");
+}
+
+int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code, const char *fmt, ...)
+{
+    struct vgr_control *ctl = vgr_arena_control(&c->arena);
+    char text[VGR_CONTROL_TEXT];
+    va_list ap;
+
+    if (c->failed)
+        return -1;
+    c->failed = true;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    vgr_error("context ends at command %llu: %s", (unsigned long long)c->ring.seq, text);
+
+    memcpy(ctl->error_text, text, sizeof(text));
+    ctl->error_seq = c->ring.seq;
+    ctl->error = code;
+    __atomic_store_n(&ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
+    vgr_ctx_wake(c);
+    return -1;
+}
+
+void vgr_ctx_sync(struct vgr_ctx *c)
+{
+    for (uint32_t i = 1; c->dirty && i <= VGR_CTX_MAX_STREAMS; i++) {
+        struct vgr_host_stream *s = &c->streams[i];
+
+        if (!s->dirty)
+            continue;
+        ggml_backend_synchronize(s->backend);
+        c->counters[VGR_COUNTER_SYNCS]++;
+        s->dirty = false;
+        c->dirty--;
+    }
+    c->staging_used = 0;
+}
+
+void vgr_ctx_mark_dirty(struct vgr_ctx *c, struct vgr_host_stream *s)
+{
+    if (s->dirty || !c->backends.device[s->device].async)
+        return;
+    s->dirty = true;
+    c->dirty++;
+}
+
+const void *vgr_ctx_payload(struct vgr_ctx *c, uint32_t off, uint32_t len)
+{
+    const void *src = vgr_arena_heap(&c->arena, off, len);
+
+    if (!src || off % 8) {
+        vgr_ctx_fail(c, VGR_ERROR_RANGE, "payload at %u of %u bytes is not in the heap", off, len);
+        return NULL;
+    }
+    if (len > c->payload_cap) {
+        void *p = realloc(c->payload, len);
+
+        if (!p) {
+            vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for a payload of %u bytes", len);
+            return NULL;
+        }
+        c->payload = p;
+        c->payload_cap = len;
+    }
+    if (len)
+        memcpy(c->payload, src, len);
+    return c->payload;
+}
+
+struct vgr_host_buffer *vgr_ctx_buffer(struct vgr_ctx *c, uint32_t handle)
+{
+    if (!handle || handle > VGR_CTX_MAX_BUFFERS || !c->buffers[handle].buffer) {
+        vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no buffer %u", handle);
+        return NULL;
+    }
+    return &c->buffers[handle];
+}
+
+struct vgr_host_stream *vgr_ctx_stream(struct vgr_ctx *c, uint32_t handle)
+{
+    if (!handle || handle > VGR_CTX_MAX_STREAMS || !c->streams[handle].backend) {
+        vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no stream %u", handle);
+        return NULL;
+    }
+    return &c->streams[handle];
+}
+
+/* ---- Handshake ---- */
+
+/* Checks the private copy of the hello against the arena. */
+static int check_hello(struct vgr_ctx *c)
+{
+    const struct vgr_hello *h = &c->hello;
+
+    if (h->magic != VGR_MAGIC)
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "the hello has no magic");
+    if (h->version != VGR_PROTOCOL_VERSION)
+        return vgr_ctx_fail(c, VGR_ERROR_VERSION,
+                            "the guest speaks protocol version %u, this host version %u",
+                            h->version, VGR_PROTOCOL_VERSION);
+    if (h->arena_size != c->arena.size || h->arena_size > UINT32_MAX)
+        return vgr_ctx_fail(c, VGR_ERROR_ARENA, "the hello says an arena of %llu bytes, it has %llu",
+                            (unsigned long long)h->arena_size, (unsigned long long)c->arena.size);
+    if (h->ring_size < VGR_RING_MIN || h->ring_size > VGR_RING_MAX ||
+        (h->ring_size & (h->ring_size - 1)) || h->ring_off % 4096 ||
+        h->ring_off < VGR_CONTROL_SIZE || h->ring_off > h->arena_size ||
+        h->ring_size > h->arena_size - h->ring_off)
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "the ring does not fit the arena");
+    if (h->heap_off % 4096 || h->heap_off < h->ring_off + h->ring_size ||
+        h->heap_off >= h->arena_size)
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "the heap does not fit the arena");
+    return 0;
+}
+
+static int read_dictionary(struct vgr_ctx *c)
+{
+    static struct vgr_names guest;
+    const void *dict;
+
+    if (c->hello.dict_len > sizeof(struct vgr_dict) +
+                                VGR_DICT_MAX_ENTRIES * sizeof(struct vgr_dict_entry))
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "the dictionary is too long");
+    dict = vgr_ctx_payload(c, c->hello.dict_off, c->hello.dict_len);
+    if (!dict)
+        return -1;
+    if (vgr_names_read(&guest, dict, c->hello.dict_len))
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "the dictionary is malformed");
+
+    vgr_ggml_names(&c->names);
+    vgr_names_map(&c->map, &guest, &c->names);
+    vgr_info("guest with GGML %s on host with GGML %s", guest.version, c->names.version);
+    return 0;
+}
+
+static int write_reply(struct vgr_ctx *c)
+{
+    size_t dict_len = vgr_names_size(&c->names);
+    uint8_t *at = vgr_arena_heap(&c->arena, c->hello.reply_off, c->hello.reply_cap);
+    struct vgr_reply r = {
+        .magic = VGR_MAGIC,
+        .version = VGR_PROTOCOL_VERSION,
+        .n_devices = c->backends.n,
+        .max_buffers = VGR_CTX_MAX_BUFFERS,
+        .max_streams = VGR_CTX_MAX_STREAMS,
+        .max_graphs = VGR_CTX_MAX_GRAPHS,
+        .max_tensors = VGR_CTX_MAX_TENSORS,
+        .dict_off = sizeof(r),
+        .dict_len = (uint32_t)dict_len,
+    };
+
+    if (!at || c->hello.reply_off % 8 || sizeof(r) + dict_len > c->hello.reply_cap)
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "no room for a reply of %zu bytes",
+                            sizeof(r) + dict_len);
+    for (uint32_t i = 0; i < c->backends.n; i++)
+        vgr_backends_describe(&c->backends, i, &r.devices[i]);
+    memcpy(at, &r, sizeof(r));
+    if (vgr_names_write(&c->names, at + sizeof(r), dict_len) < 0)
+        return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "cannot write the dictionary");
+    return 0;
+}
+
+int vgr_ctx_handshake(struct vgr_ctx *c)
+{
+    struct vgr_control *ctl = vgr_arena_control(&c->arena);
+
+    memcpy(&c->hello, &ctl->hello, sizeof(c->hello));
+    if (check_hello(c))
+        return -1;
+    c->arena.heap_off = c->hello.heap_off;
+    if (read_dictionary(c) || write_reply(c))
+        return -1;
+
+    c->record = malloc(c->hello.ring_size / 4);
+    c->staging = malloc(VGR_CTX_STAGING);
+    if (!c->record || !c->staging)
+        return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for the ring");
+    vgr_ring_consumer_init(&c->ring, c->arena.base, &c->hello);
+
+    __atomic_store_n(&ctl->state, VGR_STATE_READY, __ATOMIC_SEQ_CST);
+    vgr_ctx_wake(c);
+    return 0;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * context.h - one guest context: its tables, its ring, its end.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * A worker serves one context in one thread: read a command from the ring (a private copy), check
+ * it, run it against GGML, publish what is complete. Handles are indices into the tables here; no
+ * pointer of ours ever reaches the guest and no pointer of the guest's is ever used.
+ *
+ * Asynchrony. A host device may run behind its calls (`async`). A stream with work in flight is
+ * *dirty*. A command is complete when no stream is dirty; so `done` advances at once on synchronous
+ * devices, and on asynchronous ones when somebody needs it: a command with VGR_CMD_F_AWAIT, a
+ * command that must not overtake (free, patch, plain access), or an idle ring.
+ *
+ * Failure. vgr_ctx_fail() writes the first error into the control page and makes the command loop
+ * end; the process exits and GGML's state goes with it. There is no recovery inside a context.
+ */
+#ifndef VGR_WORKER_CONTEXT_H
+#define VGR_WORKER_CONTEXT_H
+
+#include <ggml-backend.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/names.h"
+#include "protocol/ring.h"
+#include "protocol/wire.h"
+#include "worker/arena.h"
+#include "worker/backends.h"
+
+#define VGR_CTX_MAX_BUFFERS 4096u
+#define VGR_CTX_MAX_STREAMS 64u
+#define VGR_CTX_MAX_GRAPHS 64u
+#define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
+
+/* Inline data waits here for an asynchronous stream that reads it later. */
+#define VGR_CTX_STAGING (256u << 10)
+
+struct vgr_host_graph;
+
+struct vgr_host_buffer {
+    ggml_backend_buffer_t buffer; /* NULL: free handle */
+    uint8_t *base;                /* ggml_backend_buffer_get_base(); may be no real address */
+    uint64_t size;
+    uint32_t device;
+    uint32_t generation; /* counts allocations of this handle: graphs remember it */
+};
+
+struct vgr_host_stream {
+    ggml_backend_t backend; /* NULL: free handle */
+    uint32_t device;
+    bool dirty;
+};
+
+struct vgr_ctx {
+    struct vgr_arena arena;
+    struct vgr_backends backends;
+    struct vgr_hello hello;       /* private copy */
+    struct vgr_ring_consumer ring;
+    struct vgr_names names;       /* of the host */
+    struct vgr_names_map map;     /* guest's numbers to the host's */
+    int wakeup_fd;
+    int doorbell_fd;
+
+    bool failed;
+    uint32_t dirty;       /* streams that are */
+    uint64_t done;        /* published */
+    uint32_t spin_ns;     /* what polling is worth now, see loop.c */
+
+    struct vgr_host_buffer buffers[VGR_CTX_MAX_BUFFERS + 1]; /* [0] is never used */
+    struct vgr_host_stream streams[VGR_CTX_MAX_STREAMS + 1];
+    struct vgr_host_graph *graphs[VGR_CTX_MAX_GRAPHS + 1];
+
+    struct ggml_context *query; /* scratch for QUERY_OP */
+    uint8_t *staging;
+    uint32_t staging_used;
+    uint64_t *record;      /* the command being run */
+    void *payload;         /* private copy of its heap payload */
+    size_t payload_cap;
+
+    uint64_t counters[VGR_COUNTER_COUNT];
+};
+
+/* Ends the context: writes code and text (printf) into the control page, logs it, wakes the guest.
+ * Only the first call counts. Always returns -1, so that a handler can `return vgr_ctx_fail(...)`. */
+__attribute__((format(printf, 3, 4))) int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code,
+                                                       const char *fmt, ...);
+
+/* Wakes the guest, if it sleeps or not. */
+void vgr_ctx_wake(struct vgr_ctx *c);
+
+/* Waits for every dirty stream. */
+void vgr_ctx_sync(struct vgr_ctx *c);
+
+/* Notes that `s` has work in flight, if its device is asynchronous. */
+void vgr_ctx_mark_dirty(struct vgr_ctx *c, struct vgr_host_stream *s);
+
+/* Copies a heap range into the context's payload buffer (8-aligned) and returns it, or NULL after
+ * vgr_ctx_fail(). Valid until the next call. */
+const void *vgr_ctx_payload(struct vgr_ctx *c, uint32_t off, uint32_t len);
+
+/* Looks handles up; NULL after vgr_ctx_fail(). */
+struct vgr_host_buffer *vgr_ctx_buffer(struct vgr_ctx *c, uint32_t handle);
+struct vgr_host_stream *vgr_ctx_stream(struct vgr_ctx *c, uint32_t handle);
+
+/* Handshake: checks the hello, writes the reply, makes the context READY. 0, or -1 after
+ * vgr_ctx_fail(). */
+int vgr_ctx_handshake(struct vgr_ctx *c);
+
+/* Runs one command (in c->record). 0, or -1 after vgr_ctx_fail(). */
+int vgr_ctx_dispatch(struct vgr_ctx *c, const struct vgr_cmd *h);
+
+/* Serves the ring until the context fails. */
+void vgr_ctx_loop(struct vgr_ctx *c);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * graph.h - graphs that stay: defined once, patched, run by number.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * GRAPH_DEFINE rebuilds the guest's graph as a ggml_cgraph of our own tensors and keeps it. RUN
+ * hands the same object to the backend again and again, so that what the backend caches by graph (a
+ * captured CUDA graph, pipelines) hits. PATCH changes fields of tensors in place; the graph's
+ * structure (ops, types, references) never changes between two DEFINEs.
+ *
+ * The graph is rebuilt through GGML's public calls only. ggml_build_forward_expand() on each node in
+ * the guest's order gives the same order again, and the use counts on which the backends' fusion
+ * relies. Leafs carry no op, so nothing outside of the graph can be pulled in. A node whose result
+ * is used outside is marked as an output, which no backend fuses away.
+ */
+#ifndef VGR_WORKER_GRAPH_H
+#define VGR_WORKER_GRAPH_H
+
+#include "worker/context.h"
+
+/* All return 0, or -1 after vgr_ctx_fail(). `payload` is a private copy. */
+int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, uint32_t len);
+int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uint32_t len);
+int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream);
+int vgr_graph_free(struct vgr_ctx *c, uint32_t handle);
+
+/* QUERY_OP: answers for the op tensors[0] on `device`. */
+int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uint32_t len,
+                    struct vgr_query_reply *reply);
+
+#endif

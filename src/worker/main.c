@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vgr-worker - serves one guest context with the host's GGML.
+ *
+ * Started by vgr-device (boot.h), not by people, but for --list-devices.
+ *
+ * Stages
+ * ------
+ *
+ * 1. Map the arena, close every file of guest memory. From here on the process holds what its
+ *    context may see anyway.
+ * 2. no_new_privs; die with the front.
+ * 3. Load GGML and its GPU libraries. The sandbox's first stage goes before this, its second after
+ *    it (SECURITY: issue "Hostile guests").
+ * 4. Handshake, then the command loop. Only now are bytes read that the guest wrote.
+ */
+#include <errno.h>
+#include <ggml.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "worker/boot.h"
+#include "worker/context.h"
+
+/* GGML aborts on what it finds impossible. The guest should learn why before we are gone. */
+static struct vgr_ctx *aborting;
+
+static void on_ggml_abort(const char *message)
+{
+    if (aborting)
+        vgr_ctx_fail(aborting, VGR_ERROR_COMPUTE, "the host's GGML gave up: %s", message);
+    _exit(1);
+}
+
+static int list_devices(int argc, char **argv)
+{
+    static char names[VGR_BOOT_MAX_DEVICES][64];
+    static struct vgr_backends backends;
+    uint32_t n = 0;
+
+    for (int i = 2; i < argc; i++) {
+        if (n == VGR_BOOT_MAX_DEVICES || strlen(argv[i]) >= sizeof(names[0])) {
+            fprintf(stderr, "vgr-worker: too many or too long device names\n");
+            return 2;
+        }
+        strcpy(names[n++], argv[i]);
+    }
+    if (vgr_backends_load(&backends, (const char (*)[64])names, n))
+        return 2;
+    vgr_backends_list(&backends);
+    return 0;
+}
+
+static int serve(void)
+{
+    struct vgr_boot boot;
+    struct vgr_ctx *c;
+    char prefix[64];
+    int ret;
+
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return 1;
+    ret = vgr_arena_map(&c->arena, &boot);
+    if (ret) {
+        vgr_error("cannot map the arena: %s", strerror(-ret));
+        return 1;
+    }
+    snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", boot.context);
+    vgr_log_init(prefix, (enum vgr_log_level)boot.log_level);
+    c->doorbell_fd = VGR_BOOT_DOORBELL_FD;
+    c->wakeup_fd = VGR_BOOT_WAKEUP_FD;
+
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
+        vgr_error("cannot drop privileges: %m");
+        return 1;
+    }
+
+    __atomic_store_n(&vgr_arena_control(&c->arena)->state, VGR_STATE_STARTING, __ATOMIC_SEQ_CST);
+    aborting = c;
+    ggml_set_abort_callback(on_ggml_abort);
+    if (vgr_backends_load(&c->backends, (const char (*)[64])boot.devices, boot.n_devices)) {
+        vgr_ctx_fail(c, VGR_ERROR_NO_DEVICE, "the host has no device to offer");
+        return 1;
+    }
+    if (!vgr_ctx_handshake(c))
+        vgr_ctx_loop(c);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    vgr_log_init("vgr-worker", VGR_LOG_WARN);
+    if (argc >= 2 && !strcmp(argv[1], "--list-devices"))
+        return list_devices(argc, argv);
+    if (argc != 2 || strcmp(argv[1], "--boot")) {
+        fprintf(stderr, "vgr-worker: started by vgr-device; try vgr-device --help\n");
+        return 2;
+    }
+    return serve();
+}

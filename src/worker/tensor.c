@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/tensor.h"
+
+#include <string.h>
+
+#include "protocol/codec.h"
+
+static int refuse(const char **why, const char *text)
+{
+    *why = text;
+    return -1;
+}
+
+static bool is_view_op(enum ggml_op op)
+{
+    return op == GGML_OP_NONE || op == GGML_OP_RESHAPE || op == GGML_OP_VIEW ||
+           op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+}
+
+int vgr_tensor_describe(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
+                        const char **why)
+{
+    unsigned op = vgr_names_lookup(&c->map, VGR_DICT_OP, w->op);
+    unsigned type = vgr_names_lookup(&c->map, VGR_DICT_TYPE, w->type);
+    unsigned sub;
+    uint64_t bytes;
+
+    if (op == VGR_NAMES_NONE)
+        return refuse(why, "an op that this host does not know");
+    if (type == VGR_NAMES_NONE)
+        return refuse(why, "a type that this host does not know");
+    if (vgr_codec_extent(w, (uint32_t)ggml_blck_size((enum ggml_type)type),
+                         (uint32_t)ggml_type_size((enum ggml_type)type), &bytes))
+        return refuse(why, "an impossible shape");
+
+    t->type = (enum ggml_type)type;
+    t->op = (enum ggml_op)op;
+    for (int d = 0; d < VGR_DIMS; d++) {
+        t->ne[d] = w->ne[d];
+        t->nb[d] = w->nb[d];
+    }
+    memcpy(t->op_params, w->op_params, sizeof(t->op_params));
+    if (op == GGML_OP_UNARY || op == GGML_OP_GLU) {
+        sub = vgr_names_lookup(&c->map, op == GGML_OP_UNARY ? VGR_DICT_UNARY : VGR_DICT_GLU,
+                               (uint32_t)w->op_params[0]);
+        if (sub == VGR_NAMES_NONE)
+            return refuse(why, "a unary or GLU op that this host does not know");
+        t->op_params[0] = (int32_t)sub;
+    }
+    /* What escapes must not be fused away: for GGML's backends that is an output. */
+    t->flags = (int32_t)(w->flags & VGR_TENSOR_GGML_FLAGS) |
+               (w->flags & VGR_TENSOR_ESCAPES ? GGML_TENSOR_FLAG_OUTPUT : 0);
+    t->view_offs = w->view_offs;
+    return 0;
+}
+
+int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
+                     uint32_t device, const char **why)
+{
+    const struct vgr_host_buffer *b;
+    uint64_t bytes;
+
+    if (vgr_codec_extent(w, (uint32_t)ggml_blck_size(t->type), (uint32_t)ggml_type_size(t->type),
+                         &bytes))
+        return refuse(why, "an impossible shape");
+    if (!w->buffer) {
+        if (bytes)
+            return refuse(why, "a tensor without memory");
+        t->buffer = NULL;
+        t->data = NULL;
+        return 0;
+    }
+    if (w->buffer > VGR_CTX_MAX_BUFFERS || !c->buffers[w->buffer].buffer)
+        return refuse(why, "a tensor in a buffer that does not exist");
+    b = &c->buffers[w->buffer];
+    if (b->device != device)
+        return refuse(why, "a tensor in another device's buffer");
+    if (w->offset > b->size || bytes > b->size - w->offset)
+        return refuse(why, "a tensor outside its buffer");
+    t->buffer = b->buffer;
+    t->data = b->base + w->offset;
+    return 0;
+}
+
+int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, uint32_t device,
+                        const char **why)
+{
+    if (is_view_op(t->op))
+        return 0;
+    switch (t->op) {
+    case GGML_OP_MAP_CUSTOM1:
+    case GGML_OP_MAP_CUSTOM2:
+    case GGML_OP_MAP_CUSTOM3:
+    case GGML_OP_CUSTOM:
+        return refuse(why, "an op that carries a function pointer");
+    default:
+        break;
+    }
+    if (!ggml_backend_dev_supports_op(c->backends.device[device].dev, t))
+        return refuse(why, "an op that the device does not support");
+    return 0;
+}
+
+void vgr_tensor_bytes(struct ggml_tensor *t, const struct vgr_host_buffer *b, uint64_t offset,
+                      uint64_t len)
+{
+    memset(t, 0, sizeof(*t));
+    t->type = GGML_TYPE_I8;
+    t->ne[0] = (int64_t)len;
+    t->ne[1] = t->ne[2] = t->ne[3] = 1;
+    t->nb[0] = 1;
+    t->nb[1] = t->nb[2] = t->nb[3] = len;
+    t->buffer = b->buffer;
+    t->data = b->base + offset;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tensor.h - a tensor of the wire becomes a ggml_tensor of this host.
+ *
+ * This is the gate: nothing that the guest says about a tensor reaches GGML unchecked. Checked here
+ * are the names (op, sub-op, type exist on this host), the shape, and that every byte the shape
+ * touches lies inside the buffer. What an op requires of its sources (types, shapes, parameters) is
+ * a matter of its semantics: vgr_tensor_check_op() is the place for these rules.
+ */
+#ifndef VGR_WORKER_TENSOR_H
+#define VGR_WORKER_TENSOR_H
+
+#include <ggml.h>
+
+#include "worker/context.h"
+
+/* Fills `t` (an element of a graph under construction) from `w`: everything but src, view_src and
+ * memory. *why tells a constant reason on failure (-1). */
+int vgr_tensor_describe(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
+                        const char **why);
+
+/* Gives `t` its memory: w->buffer must be a buffer of `device`, and t's extent must lie inside. */
+int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
+                     uint32_t device, const char **why);
+
+/* Checks what is known of the op of `t`, whose sources are set: ops that carry pointers or that do
+ * nothing a device could do are refused, and the device must support it. */
+int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, uint32_t device,
+                        const char **why);
+
+/* A plain run of `len` bytes at `offset` of a buffer, for set, get, memset and copy. The range has
+ * been checked by the caller. */
+void vgr_tensor_bytes(struct ggml_tensor *t, const struct vgr_host_buffer *b, uint64_t offset,
+                      uint64_t len);
+
+#endif
