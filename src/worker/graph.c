@@ -96,6 +96,21 @@ static int admit(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, 
     return i < g->n_nodes ? vgr_tensor_check_op(c, t, g->device, why) : 0;
 }
 
+/* Building the cgraph marks every node to be computed; the guest's own marks are what counts. An
+ * older GGML knows no such mark and sets it nowhere: then all are meant. */
+static void mark_nodes(struct vgr_host_graph *g)
+{
+    uint32_t marked = 0;
+
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        marked |= g->wire[i].flags & GGML_TENSOR_FLAG_COMPUTE;
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        g->tensors[i]->flags = vgr_tensor_flags(&g->wire[i]);
+        if (!marked)
+            g->tensors[i]->flags |= GGML_TENSOR_FLAG_COMPUTE;
+    }
+}
+
 static int build_cgraph(struct vgr_host_graph *g, const char **why)
 {
     uint32_t expect = 0;
@@ -112,11 +127,7 @@ static int build_cgraph(struct vgr_host_graph *g, const char **why)
             return -1;
         }
     }
-    /* Building marks what must be computed; the guest's own marks are what counts. */
-    for (uint32_t i = 0; i < g->n_nodes; i++) {
-        g->tensors[i]->flags = (int32_t)(g->wire[i].flags & VGR_TENSOR_GGML_FLAGS) |
-                               (g->wire[i].flags & VGR_TENSOR_ESCAPES ? GGML_TENSOR_FLAG_OUTPUT : 0);
-    }
+    mark_nodes(g);
     return 0;
 }
 
@@ -249,6 +260,7 @@ int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uin
         if (admit(c, g, p[i].index, &why))
             return refuse(c, handle, g, p[i].index, why);
     }
+    mark_nodes(g);
     /* A changed source matters to the ops that read it. */
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why))

@@ -17,6 +17,14 @@ static bool is_view_op(enum ggml_op op)
            op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
 }
 
+int32_t vgr_tensor_flags(const struct vgr_tensor *w)
+{
+    int32_t flags = (int32_t)(w->flags & VGR_TENSOR_GGML_FLAGS);
+
+    /* What escapes must not be fused away: for GGML's backends that is an output. */
+    return w->flags & VGR_TENSOR_ESCAPES ? flags | GGML_TENSOR_FLAG_OUTPUT : flags;
+}
+
 int vgr_tensor_describe(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
                         const char **why)
 {
@@ -47,9 +55,7 @@ int vgr_tensor_describe(const struct vgr_ctx *c, struct ggml_tensor *t, const st
             return refuse(why, "a unary or GLU op that this host does not know");
         t->op_params[0] = (int32_t)sub;
     }
-    /* What escapes must not be fused away: for GGML's backends that is an output. */
-    t->flags = (int32_t)(w->flags & VGR_TENSOR_GGML_FLAGS) |
-               (w->flags & VGR_TENSOR_ESCAPES ? GGML_TENSOR_FLAG_OUTPUT : 0);
+    t->flags = vgr_tensor_flags(w);
     t->view_offs = w->view_offs;
     return 0;
 }

@@ -19,6 +19,9 @@
 int vgr_tensor_describe(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
                         const char **why);
 
+/* ggml_tensor.flags for what the wire says. */
+int32_t vgr_tensor_flags(const struct vgr_tensor *w);
+
 /* Gives `t` its memory: w->buffer must be a buffer of `device`, and t's extent must lie inside. */
 int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
                      uint32_t device, const char **why);
