@@ -44,14 +44,20 @@ static int add(struct vgr_backends *b, ggml_backend_dev_t dev)
     d->async = props.caps.async;
     if (!d->buft)
         return -ENODEV;
+    d->pinned = d->async && props.caps.host_buffer;
     b->n++;
     return 0;
 }
 
-static void log_choice(void)
+/* The names of this host's devices, as "A, B, C". */
+static void list_choice(char *buf, size_t cap)
 {
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++)
-        vgr_error("this host has device %s", ggml_backend_dev_name(ggml_backend_dev_get(i)));
+    size_t n = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < ggml_backend_dev_count() && n < cap; i++)
+        n += (size_t)snprintf(buf + n, cap - n, "%s%s", i ? ", " : "",
+                              ggml_backend_dev_name(ggml_backend_dev_get(i)));
 }
 
 static int pick_named(struct vgr_backends *b, const char (*names)[64], uint32_t n_names)
@@ -60,8 +66,10 @@ static int pick_named(struct vgr_backends *b, const char (*names)[64], uint32_t 
         ggml_backend_dev_t dev = ggml_backend_dev_by_name(names[i]);
 
         if (!dev) {
-            vgr_error("no device named %s", names[i]);
-            log_choice();
+            char choice[256];
+
+            list_choice(choice, sizeof(choice));
+            vgr_error("no device named %s; this host has %s", names[i], choice);
             return -ENOENT;
         }
         if (add(b, dev)) {
@@ -124,7 +132,16 @@ void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_
     info->memory_total = total;
 }
 
-ggml_backend_t vgr_backends_stream(const struct vgr_backends *b, uint32_t i)
+static void make_staging(struct vgr_host_device *d)
+{
+    ggml_backend_buffer_type_t host = ggml_backend_dev_host_buffer_type(d->dev);
+
+    d->pinned = false; /* one try */
+    d->staging = host ? ggml_backend_buft_alloc_buffer(host, VGR_STAGING_SIZE) : NULL;
+    d->staging_base = d->staging ? ggml_backend_buffer_get_base(d->staging) : NULL;
+}
+
+ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i)
 {
     ggml_backend_dev_t dev = b->device[i].dev;
     ggml_backend_t backend = ggml_backend_dev_init(dev, NULL);
@@ -133,12 +150,25 @@ ggml_backend_t vgr_backends_stream(const struct vgr_backends *b, uint32_t i)
 
     if (!backend)
         return NULL;
+    if (b->device[i].pinned)
+        make_staging(&b->device[i]);
     /* GGML's own default of four threads is wrong on most machines. */
     set_n_threads = (ggml_backend_set_n_threads_t)ggml_backend_reg_get_proc_address(
         ggml_backend_dev_backend_reg(dev), "ggml_backend_set_n_threads");
     if (set_n_threads && !sched_getaffinity(0, sizeof(cpus), &cpus))
         set_n_threads(backend, CPU_COUNT(&cpus));
     return backend;
+}
+
+const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint32_t len)
+{
+    uint8_t *at = d->staging_base + d->staging_used;
+
+    if (!d->staging_base || len > VGR_STAGING_SIZE - d->staging_used)
+        return NULL;
+    memcpy(at, data, len);
+    d->staging_used += (len + 63) & ~63u; /* the size is a multiple of 64, too */
+    return at;
 }
 
 void vgr_backends_list(const struct vgr_backends *b)

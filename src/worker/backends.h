@@ -11,10 +11,19 @@
 
 #include "protocol/wire.h"
 
+/* Small uploads wait here for an asynchronous stream that reads them later. */
+#define VGR_STAGING_SIZE (256u << 10)
+
 struct vgr_host_device {
     ggml_backend_dev_t dev;
     ggml_backend_buffer_type_t buft;
     bool async; /* its streams run behind: completion needs a synchronize */
+    /* Async devices: memory that the device reads by itself where it offers such (pinned). Only
+     * from there an upload is truly asynchronous. Made with the first stream. NULL: uploads wait. */
+    bool pinned;
+    ggml_backend_buffer_t staging;
+    uint8_t *staging_base;
+    uint32_t staging_used;
 };
 
 struct vgr_backends {
@@ -31,7 +40,11 @@ int vgr_backends_load(struct vgr_backends *b, const char (*names)[64], uint32_t 
 void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_device_info *info);
 
 /* A new stream of device `i` with the thread count of this machine; NULL on failure. */
-ggml_backend_t vgr_backends_stream(const struct vgr_backends *b, uint32_t i);
+ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i);
+
+/* Copies `len` bytes to the device's staging memory and returns where, or NULL if there is none or no
+ * room left (then synchronize and set staging_used to 0). */
+const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint32_t len);
 
 /* Prints a table of the devices to stdout. */
 void vgr_backends_list(const struct vgr_backends *b);

@@ -88,6 +88,8 @@ static int cmd_stream_close(struct vgr_ctx *c, const void *cmd)
     if (!s)
         return -1;
     vgr_ctx_sync(c);
+    if (c->last_run[s->device] == m->stream)
+        c->last_run[s->device] = 0;
     ggml_backend_free(s->backend);
     s->backend = NULL;
     return 0;
@@ -141,41 +143,64 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
-/* The stream a data command names: *s is NULL for 0, with everything in flight waited for. */
+/* The stream that a data command names; *s is NULL for 0. Waits for what must come before. */
 static int data_stream(struct vgr_ctx *c, uint32_t handle, uint32_t device,
                        struct vgr_host_stream **s)
 {
     *s = NULL;
-    if (!handle) {
-        vgr_ctx_sync(c);
-        return 0;
+    if (handle) {
+        *s = vgr_ctx_stream(c, handle);
+        if (!*s)
+            return -1;
+        if ((*s)->device != device)
+            return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream %u is not of the buffer's device",
+                                handle);
     }
-    *s = vgr_ctx_stream(c, handle);
-    if (!*s)
-        return -1;
-    if ((*s)->device != device)
-        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream %u is not of the buffer's device", handle);
+    vgr_ctx_order(c, handle);
     return 0;
+}
+
+/* Uploads through `stream` of an asynchronous device, if the data can be staged. */
+static bool set_staged(struct vgr_ctx *c, uint32_t stream, struct ggml_tensor *t, const void *data,
+                       uint32_t len)
+{
+    struct vgr_host_stream *s = &c->streams[stream];
+    struct vgr_host_device *d = &c->backends.device[s->device];
+
+    if (!d->staging_base || len > VGR_STAGING_SIZE / 4)
+        return false;
+    vgr_ctx_order(c, stream);
+    if (len > VGR_STAGING_SIZE - d->staging_used)
+        vgr_ctx_sync(c);
+    ggml_backend_tensor_set_async(s->backend, t, vgr_backends_stage(d, data, len), 0, len);
+    vgr_ctx_mark_dirty(c, s);
+    return true;
 }
 
 static int set_bytes(struct vgr_ctx *c, const struct vgr_cmd_data *m, const void *data)
 {
     struct vgr_host_buffer *b = buffer_range(c, m->buffer, m->offset, m->len);
+    uint32_t route = b && !m->stream ? c->last_run[b->device] : m->stream;
     struct vgr_host_stream *s;
     struct ggml_tensor t;
 
-    if (!b || data_stream(c, m->stream, b->device, &s))
+    if (!b)
         return -1;
     c->counters[VGR_COUNTER_SET_BYTES] += m->len;
     if (!m->len)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
-    if (s) {
-        ggml_backend_tensor_set_async(s->backend, &t, data, 0, m->len);
-        vgr_ctx_mark_dirty(c, s);
-    } else {
-        ggml_backend_tensor_set(&t, data, 0, m->len);
+    if (!m->stream && route && set_staged(c, route, &t, data, m->len)) {
+        c->routed = route;
+        return 0;
     }
+    if (data_stream(c, m->stream, b->device, &s))
+        return -1;
+    if (s && set_staged(c, m->stream, &t, data, m->len))
+        return 0;
+    /* GGML's plain call returns when the data is used; no need to keep it. */
+    vgr_ctx_sync(c);
+    ggml_backend_tensor_set(&t, data, 0, m->len);
     return 0;
 }
 
@@ -193,23 +218,10 @@ static int cmd_set(struct vgr_ctx *c, const void *cmd)
 static int cmd_set_inline(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_data *m = cmd;
-    const uint8_t *data = (const uint8_t *)(m + 1);
 
     if (m->len > m->h.size - sizeof(*m))
         return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "inline data is longer than its record");
-    if (m->stream && m->len) {
-        /* An asynchronous stream reads later, when this record is gone. */
-        if (m->len > VGR_CTX_STAGING)
-            return vgr_ctx_fail(c, VGR_ERROR_LIMIT, "%u bytes of inline data", m->len);
-        if (m->len > VGR_CTX_STAGING - c->staging_used)
-            vgr_ctx_sync(c);
-        memcpy(c->staging + c->staging_used, data, m->len);
-        data = c->staging + c->staging_used;
-        c->staging_used += (m->len + 63) & ~63u;
-        if (c->staging_used > VGR_CTX_STAGING)
-            c->staging_used = VGR_CTX_STAGING;
-    }
-    return set_bytes(c, m, data);
+    return set_bytes(c, m, m + 1);
 }
 
 static int cmd_get(struct vgr_ctx *c, const void *cmd)

@@ -54,7 +54,15 @@ void vgr_ctx_sync(struct vgr_ctx *c)
         s->dirty = false;
         c->dirty--;
     }
-    c->staging_used = 0;
+    for (uint32_t i = 0; i < c->backends.n; i++)
+        c->backends.device[i].staging_used = 0;
+    c->routed = 0;
+}
+
+void vgr_ctx_order(struct vgr_ctx *c, uint32_t stream)
+{
+    if (!stream || (c->routed && c->routed != stream))
+        vgr_ctx_sync(c);
 }
 
 void vgr_ctx_mark_dirty(struct vgr_ctx *c, struct vgr_host_stream *s)
@@ -192,8 +200,7 @@ int vgr_ctx_handshake(struct vgr_ctx *c)
         return -1;
 
     c->record = malloc(c->hello.ring_size / 4);
-    c->staging = malloc(VGR_CTX_STAGING);
-    if (!c->record || !c->staging)
+    if (!c->record)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for the ring");
     vgr_ring_consumer_init(&c->ring, c->arena.base, &c->hello);
 

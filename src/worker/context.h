@@ -14,6 +14,11 @@
  * devices, and on asynchronous ones when somebody needs it: a command with VGR_CMD_F_AWAIT, a
  * command that must not overtake (free, patch, plain access), or an idle ring.
  *
+ * Uploads that name no stream (llama.cpp's inputs) need not wait for the device either: a small one is
+ * put into memory that the device reads by itself and *routed* through the stream that ran last, so
+ * it is in order with the graph that is going to read it. Whoever else could look at the result first
+ * waits (vgr_ctx_order).
+ *
  * Failure. vgr_ctx_fail() writes the first error into the control page and makes the command loop
  * end; the process exits and GGML's state goes with it. There is no recovery inside a context.
  */
@@ -34,9 +39,6 @@
 #define VGR_CTX_MAX_STREAMS 64u
 #define VGR_CTX_MAX_GRAPHS 64u
 #define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
-
-/* Inline data waits here for an asynchronous stream that reads it later. */
-#define VGR_CTX_STAGING (256u << 10)
 
 struct vgr_host_graph;
 
@@ -66,6 +68,8 @@ struct vgr_ctx {
 
     bool failed;
     uint32_t dirty;       /* streams that are */
+    uint32_t last_run[VGR_MAX_DEVICES]; /* the stream that ran a graph last; 0: none */
+    uint32_t routed;      /* the stream that carries uploads which named none; 0: none */
     uint64_t done;        /* published */
     uint32_t spin_ns;     /* what polling is worth now, see loop.c */
 
@@ -74,8 +78,6 @@ struct vgr_ctx {
     struct vgr_host_graph *graphs[VGR_CTX_MAX_GRAPHS + 1];
 
     struct ggml_context *query; /* scratch for QUERY_OP */
-    uint8_t *staging;
-    uint32_t staging_used;
     uint64_t *record;      /* the command being run */
     void *payload;         /* private copy of its heap payload */
     size_t payload_cap;
@@ -96,6 +98,10 @@ void vgr_ctx_sync(struct vgr_ctx *c);
 
 /* Notes that `s` has work in flight, if its device is asynchronous. */
 void vgr_ctx_mark_dirty(struct vgr_ctx *c, struct vgr_host_stream *s);
+
+/* Called before a command runs on `stream` (0: none): what was routed through another stream must be
+ * there first. */
+void vgr_ctx_order(struct vgr_ctx *c, uint32_t stream);
 
 /* Copies a heap range into the context's payload buffer (8-aligned) and returns it, or NULL after
  * vgr_ctx_fail(). Valid until the next call. */

@@ -98,23 +98,25 @@ static int admit(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, 
 
 /* Building the cgraph marks every node to be computed; the guest's own marks are what counts. An
  * older GGML knows no such mark and sets it nowhere: then all are meant. */
-static void mark_nodes(struct vgr_host_graph *g)
+static void mark_tensors(struct vgr_host_graph *g)
 {
     uint32_t marked = 0;
 
     for (uint32_t i = 0; i < g->n_nodes; i++)
         marked |= g->wire[i].flags & GGML_TENSOR_FLAG_COMPUTE;
-    for (uint32_t i = 0; i < g->n_nodes; i++) {
+    for (uint32_t i = 0; i < g->n_tensors; i++)
         g->tensors[i]->flags = vgr_tensor_flags(&g->wire[i]);
-        if (!marked)
-            g->tensors[i]->flags |= GGML_TENSOR_FLAG_COMPUTE;
-    }
+    for (uint32_t i = 0; !marked && i < g->n_nodes; i++)
+        g->tensors[i]->flags |= GGML_TENSOR_FLAG_COMPUTE;
 }
 
 static int build_cgraph(struct vgr_host_graph *g, const char **why)
 {
     uint32_t expect = 0;
 
+    /* GGML files a tensor without an op as a node if it is marked as a parameter. */
+    for (uint32_t i = 0; i < g->n_tensors; i++)
+        g->tensors[i]->flags = 0;
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         struct ggml_tensor *t = g->tensors[i];
 
@@ -127,7 +129,7 @@ static int build_cgraph(struct vgr_host_graph *g, const char **why)
             return -1;
         }
     }
-    mark_nodes(g);
+    mark_tensors(g);
     return 0;
 }
 
@@ -260,7 +262,7 @@ int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uin
         if (admit(c, g, p[i].index, &why))
             return refuse(c, handle, g, p[i].index, why);
     }
-    mark_nodes(g);
+    mark_tensors(g);
     /* A changed source matters to the ops that read it. */
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why))
@@ -289,6 +291,8 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
                                 handle, g->refs[i].buffer);
     }
 
+    vgr_ctx_order(c, stream);
+    c->last_run[g->device] = stream;
     status = ggml_backend_graph_compute_async(s->backend, g->cgraph);
     if (status != GGML_STATUS_SUCCESS)
         return vgr_ctx_fail(c, VGR_ERROR_COMPUTE, "the host failed to compute graph %u: %s", handle,

@@ -95,12 +95,17 @@ static int serve(void)
 
 int main(int argc, char **argv)
 {
+    int status = 2;
+
     vgr_log_init("vgr-worker", VGR_LOG_WARN);
     if (argc >= 2 && !strcmp(argv[1], "--list-devices"))
-        return list_devices(argc, argv);
-    if (argc != 2 || strcmp(argv[1], "--boot")) {
+        status = list_devices(argc, argv);
+    else if (argc == 2 && !strcmp(argv[1], "--boot"))
+        status = serve();
+    else
         fprintf(stderr, "vgr-worker: started by vgr-device; try vgr-device --help\n");
-        return 2;
-    }
-    return serve();
+
+    /* Not exit(): GPU drivers crash in the destructors of a process that is going anyway. */
+    fflush(stdout);
+    _exit(status);
 }

@@ -87,7 +87,6 @@ static int teardown(void **state)
     close(r->c->wakeup_fd);
     free(r->c->arena.base);
     free(r->c->record);
-    free(r->c->staging);
     free(r->c->payload);
     free(r->c);
     free(r);
