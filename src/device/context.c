@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/context.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "device/control.h"
+
+/* ---- The control page, in guest memory. It is the first page of the arena. ---- */
+
+struct page {
+    const struct vgr_guestmem *mem;
+    uint64_t gpa;
+};
+
+static int page_read(void *opaque, size_t offset, void *buf, size_t len)
+{
+    const struct page *p = opaque;
+
+    return vgr_guestmem_read(p->mem, p->gpa + offset, buf, len);
+}
+
+static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
+{
+    const struct page *p = opaque;
+
+    return vgr_guestmem_write(p->mem, p->gpa + offset, buf, len);
+}
+
+static bool has_control_page(const struct vgr_resource *res)
+{
+    return res->pages.n && res->pages.runs[0].gpa % VGR_CONTROL_SIZE == 0 &&
+           res->pages.runs[0].len >= VGR_CONTROL_SIZE;
+}
+
+static void tell(struct vgr_gpu *gpu, const struct vgr_resource *res, enum vgr_error error,
+                 const char *text)
+{
+    struct page page = {gpu->mem, has_control_page(res) ? res->pages.runs[0].gpa : 0};
+    struct vgr_control_io io = {page_read, page_write, &page};
+
+    if (has_control_page(res))
+        vgr_control_fail(&io, error, text);
+}
+
+/* ---- Life ---- */
+
+struct vgr_context *vgr_context_new(struct vgr_gpu *gpu)
+{
+    struct vgr_context *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->gpu = gpu;
+    c->wakeup.fd = c->doorbell = -1;
+    return c;
+}
+
+static void close_events(struct vgr_context *c)
+{
+    vgr_loop_close(c->gpu->loop, &c->wakeup);
+    if (c->doorbell >= 0)
+        close(c->doorbell);
+    c->doorbell = -1;
+}
+
+static void complete_fence(struct vgr_context *c)
+{
+    vgr_gpu_release(c->gpu, &c->fence);
+}
+
+static void context_free(struct vgr_context *c)
+{
+    close_events(c);
+    if (c->arena)
+        c->arena->user = NULL;
+    free(c->attached);
+    free(c);
+}
+
+void vgr_context_destroy(struct vgr_context *c)
+{
+    complete_fence(c);
+    if (c->opened) {
+        vgr_info("context %u closed", c->worker.number);
+        vgr_debug("context %u: %llu submits, %llu doorbells, %llu waits (%llu held, %llu timed "
+                  "out), %llu wake-ups",
+                  c->worker.number, (unsigned long long)c->n_submits,
+                  (unsigned long long)c->n_doorbells, (unsigned long long)c->n_waits,
+                  (unsigned long long)c->n_held, (unsigned long long)c->n_timeouts,
+                  (unsigned long long)c->n_wakeups);
+    }
+    if (!vgr_worker_alive(&c->worker)) {
+        context_free(c);
+        return;
+    }
+    c->destroyed = true;
+    c->gpu->n_dying++;
+    vgr_worker_kill(&c->worker);
+}
+
+static void worker_exited(struct vgr_worker *w, const char *reason)
+{
+    struct vgr_context *c = vgr_container_of(w, struct vgr_context, worker);
+    struct vgr_gpu *gpu = c->gpu;
+    struct vgr_resource *res = c->arena;
+    char text[128];
+
+    close_events(c);
+    c->arena = NULL;
+    if (res && !w->killed) {
+        snprintf(text, sizeof(text), "the host's worker process %s", reason);
+        tell(gpu, res, VGR_ERROR_WORKER_DIED, text);
+    }
+    complete_fence(c);
+    if (res)
+        vgr_resource_unused(gpu, res);
+    vgr_vq_notify(gpu->vq);
+    if (!c->destroyed)
+        return;
+    context_free(c);
+    if (!--gpu->n_dying)
+        gpu->idle(gpu);
+}
+
+void vgr_context_fail(struct vgr_context *c, enum vgr_error error, const char *text)
+{
+    if (c->arena)
+        tell(c->gpu, c->arena, error, text);
+    vgr_worker_kill(&c->worker);
+    complete_fence(c);
+}
+
+/* ---- Resources ---- */
+
+bool vgr_context_has(const struct vgr_context *c, uint32_t resource)
+{
+    for (unsigned i = 0; i < c->n_attached; i++) {
+        if (c->attached[i] == resource)
+            return true;
+    }
+    return false;
+}
+
+int vgr_context_attach(struct vgr_context *c, uint32_t resource)
+{
+    if (vgr_context_has(c, resource))
+        return 0;
+    if (c->n_attached == VGR_GPU_MAX_ATTACHED)
+        return -ENOSPC;
+    if (c->n_attached == c->cap_attached) {
+        unsigned cap = c->cap_attached ? 2 * c->cap_attached : 8;
+        uint32_t *attached = realloc(c->attached, cap * sizeof(*attached));
+
+        if (!attached)
+            return -ENOMEM;
+        c->attached = attached;
+        c->cap_attached = cap;
+    }
+    c->attached[c->n_attached++] = resource;
+    return 0;
+}
+
+void vgr_context_detach(struct vgr_context *c, uint32_t resource)
+{
+    for (unsigned i = 0; i < c->n_attached; i++) {
+        if (c->attached[i] == resource) {
+            c->attached[i] = c->attached[--c->n_attached];
+            return;
+        }
+    }
+}
+
+/* ---- Waking each other ---- */
+
+static void worker_wakes(struct vgr_watch *watch, uint32_t events)
+{
+    struct vgr_context *c = vgr_container_of(watch, struct vgr_context, wakeup);
+
+    if (!vgr_event_read(watch->fd))
+        return;
+    c->n_wakeups++;
+    if (!c->fence.used) {
+        c->woken = true;
+        return;
+    }
+    complete_fence(c);
+    vgr_vq_notify(c->gpu->vq);
+}
+
+void vgr_context_doorbell(struct vgr_context *c)
+{
+    c->n_doorbells++;
+    if (c->doorbell >= 0)
+        vgr_event_signal(c->doorbell);
+}
+
+struct vgr_held *vgr_context_wait(struct vgr_context *c)
+{
+    c->n_waits++;
+    complete_fence(c);
+    if (!vgr_worker_alive(&c->worker) || c->worker.killed)
+        return NULL;
+    if (c->woken) {
+        c->woken = false;
+        return NULL;
+    }
+    c->n_held++;
+    c->fence_until = vgr_now_ms() + VGR_GPU_HOLD_MS;
+    vgr_gpu_arm_timer(c->gpu, VGR_GPU_HOLD_MS);
+    return &c->fence;
+}
+
+uint64_t vgr_context_expire(struct vgr_context *c, uint64_t now)
+{
+    if (!c->fence.used)
+        return 0;
+    if (c->fence_until > now)
+        return c->fence_until;
+    c->n_timeouts++;
+    complete_fence(c);
+    return 0;
+}
+
+/* ---- Opening ---- */
+
+static int make_events(struct vgr_context *c)
+{
+    int wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int err;
+
+    /* The worker sleeps in a read of this one. Our writes cannot block: nobody rings 2^64 times. */
+    c->doorbell = eventfd(0, EFD_CLOEXEC);
+    if (wakeup >= 0 && c->doorbell >= 0) {
+        err = vgr_loop_add(c->gpu->loop, &c->wakeup, wakeup, EPOLLIN, worker_wakes);
+        if (!err)
+            return 0;
+    } else {
+        err = -errno;
+    }
+    if (wakeup >= 0)
+        close(wakeup);
+    return err;
+}
+
+static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
+{
+    int err = make_events(c);
+
+    if (!err)
+        err = vgr_worker_start(c->gpu->pool, &c->worker, arena, c->doorbell, c->wakeup.fd,
+                               worker_exited);
+    if (err)
+        close_events(c);
+    return err;
+}
+
+static int refuse(struct vgr_context *c, struct vgr_resource *res, enum vgr_error error,
+                  const char *text)
+{
+    vgr_warn("guest context %u: %s", c->node.id, text);
+    tell(c->gpu, res, error, text);
+    return 0;
+}
+
+int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t size)
+{
+    const struct vgr_capset *cap = &c->gpu->capset;
+    struct vgr_arena arena;
+    char text[160];
+    int err;
+
+    if (c->opened || res->user || !has_control_page(res))
+        return -EINVAL;
+    if (size < cap->arena_min || size > cap->arena_max || size % VGR_CONTROL_SIZE) {
+        snprintf(text, sizeof(text),
+                 "an arena of %llu bytes: the host takes %llu to %llu, multiples of 4096",
+                 (unsigned long long)size, (unsigned long long)cap->arena_min,
+                 (unsigned long long)cap->arena_max);
+        return refuse(c, res, VGR_ERROR_ARENA, text);
+    }
+
+    err = vgr_pages_to_arena(&res->pages, c->gpu->mem, size, &arena);
+    if (err) {
+        snprintf(text, sizeof(text), "the arena's memory: %s",
+                 err == -E2BIG    ? "too fragmented in the guest, take a smaller arena"
+                 : err == -EFAULT ? "not in the guest's memory"
+                 : err == -EINVAL ? "smaller than the arena, or not made of pages"
+                                  : strerror(-err));
+        return refuse(c, res, VGR_ERROR_ARENA, text);
+    }
+    err = start_worker(c, &arena);
+    free((void *)arena.runs);
+    if (err == -EUSERS) {
+        snprintf(text, sizeof(text), "the host's limit of %u contexts is reached",
+                 c->gpu->pool->limit);
+        return refuse(c, res, VGR_ERROR_LIMIT, text);
+    }
+    if (err) {
+        snprintf(text, sizeof(text), "the host cannot start a worker: %s", strerror(-err));
+        return refuse(c, res, VGR_ERROR_INTERNAL, text);
+    }
+    c->opened = true;
+    c->arena = res;
+    res->user = c;
+    vgr_info("context %u opened by guest context %u, arena %llu MiB", c->worker.number, c->node.id,
+             (unsigned long long)(size >> 20));
+    return 0;
+}

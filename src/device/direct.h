@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * direct.h - the direct front: a unix socket and a memfd instead of a VM (protocol/wire.h).
+ *
+ * Each client is one context. It hands over an arena and two eventfds and then talks to its worker
+ * through the arena alone; the front only notices when one of the two goes away. Clients are not
+ * trusted: the arena is accepted only as a memfd that cannot shrink, is never mapped here (a hole in
+ * it could kill the front), and a client that says nothing loses its connection.
+ */
+#ifndef VGR_DEVICE_DIRECT_H
+#define VGR_DEVICE_DIRECT_H
+
+#include "device/loop.h"
+#include "device/worker.h"
+#include "protocol/wire.h"
+
+/* How long a client may take to say OPEN. */
+#define VGR_DIRECT_SILENCE_MS 10000u
+
+struct vgr_direct_client;
+
+struct vgr_direct {
+    struct vgr_watch watch; /* the listening socket */
+    struct vgr_loop *loop;
+    struct vgr_worker_pool *pool;
+    struct vgr_capset capset;
+    const char *path;
+    struct vgr_direct_client *first;
+    unsigned n_clients;
+    bool accept_failed; /* logged already */
+};
+
+/* Serves the listening socket `fd`, which it then owns, bound to `path`. Returns 0 or -errno. */
+int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                    const struct vgr_capset *capset, int fd, const char *path);
+
+/* Closes everything and removes the socket file. Workers were ended before
+ * (vgr_worker_pool_finish()). */
+void vgr_direct_finish(struct vgr_direct *d);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * gpu.h - the virtio-gpu device: the control queue's commands, contexts and resources of one VM.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * No display, no rendering: a resource is a list of guest pages, a context is a worker process on
+ * the pages of one resource (the arena), a submission opens that worker, rings its doorbell, or asks
+ * to be woken by it (protocol/wire.h). Every command is answered at once, with three exceptions,
+ * whose chains are held back:
+ *
+ *   SUBMIT_3D with VGR_SUBMIT_WAIT and a fence   until the worker wakes the guest, the context ends,
+ *                                                or VGR_GPU_HOLD_MS are over: fences are hints
+ *   RESOURCE_UNREF, DETACH_BACKING               of an arena: until its worker is gone. The guest
+ *                                                reuses these pages as soon as it has the answer
+ *
+ * The guest's user space never sees an error response, so what it should know goes into the control
+ * page of its arena; error responses show in the guest's kernel log only.
+ */
+#ifndef VGR_DEVICE_GPU_H
+#define VGR_DEVICE_GPU_H
+
+#include "device/guestmem.h"
+#include "device/loop.h"
+#include "device/pages.h"
+#include "device/table.h"
+#include "device/virtqueue.h"
+#include "device/worker.h"
+#include "protocol/wire.h"
+
+#define VGR_GPU_MAX_CONTEXTS 1024u         /* of a VM, with or without a worker */
+#define VGR_GPU_MAX_RESOURCES 4096u        /* of a VM */
+#define VGR_GPU_MAX_ATTACHED 1024u         /* resources of one context */
+#define VGR_GPU_MAX_PAGE_RUNS (1u << 20)   /* of a VM, all resources together: 16 MiB here */
+#define VGR_GPU_HOLD_MS 1000u
+
+struct vgr_gpu;
+struct vgr_context;
+
+/* A chain whose response is written but which the guest does not have back yet. */
+struct vgr_held {
+    bool used;
+    uint16_t head;
+    uint32_t len;
+};
+
+struct vgr_resource {
+    struct vgr_table_node node;
+    struct vgr_pages pages;
+    struct vgr_context *user;    /* whose worker maps the pages */
+    struct vgr_held detach;      /* DETACH_BACKING, waits for that worker's end */
+    struct vgr_held unref;       /* RESOURCE_UNREF; the number counts as free, but is not yet */
+};
+
+struct vgr_gpu {
+    struct vgr_loop *loop;
+    struct vgr_worker_pool *pool;
+    const struct vgr_guestmem *mem;
+    struct vgr_vq *vq;             /* the control queue */
+    struct vgr_capset capset;
+    struct vgr_table contexts;
+    struct vgr_table resources;
+    uint32_t n_page_runs;
+    unsigned n_dying;              /* contexts that are gone but for their worker process */
+    struct vgr_watch timer;        /* ends the holding of fences */
+    bool timer_armed;
+    void (*idle)(struct vgr_gpu *gpu); /* called when n_dying becomes 0 */
+};
+
+/* `vq` and `mem` stay the caller's. 0 or -errno. */
+int vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                 const struct vgr_capset *capset, const struct vgr_guestmem *mem,
+                 struct vgr_vq *vq, void (*idle)(struct vgr_gpu *gpu));
+
+/* After vgr_worker_pool_finish(): workers are gone. */
+void vgr_gpu_finish(struct vgr_gpu *gpu);
+
+/* Serves one chain of the control queue and pushes or holds it. */
+void vgr_gpu_command(struct vgr_gpu *gpu, struct vgr_chain *c);
+
+/* Ends all contexts and resources; tells the guest `why`. Workers are gone when gpu->n_dying is 0,
+ * see `idle`. */
+void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why);
+
+/* Guest memory was taken away: ends the contexts whose arena was in it. */
+void vgr_gpu_memory_removed(struct vgr_gpu *gpu);
+
+/* ---- For context.c ---- */
+
+/* Gives a held chain back to the guest. No-op if nothing is held. Notifying is the caller's. */
+void vgr_gpu_release(struct vgr_gpu *gpu, struct vgr_held *held);
+
+/* The worker on the resource's pages is gone: does what was waiting for that. May free it. */
+void vgr_resource_unused(struct vgr_gpu *gpu, struct vgr_resource *res);
+
+/* Has the timer look at held fences `ms` from now at the latest. */
+void vgr_gpu_arm_timer(struct vgr_gpu *gpu, uint32_t ms);
+
+#endif

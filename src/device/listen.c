@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/listen.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Makes room at `path`: 0 if there is nothing or a dead socket was removed, else -errno. Whether a
+ * socket is served can only be learnt by asking. EPROTOTYPE: served, by a socket of another type. */
+static int clear_path(const struct sockaddr_un *addr, int type, char *why, size_t why_size)
+{
+    struct stat st;
+    int fd, err;
+
+    if (lstat(addr->sun_path, &st) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        err = errno;
+        snprintf(why, why_size, "%s: %s", addr->sun_path, strerror(err));
+        return -err;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        snprintf(why, why_size, "%s exists and is not a socket", addr->sun_path);
+        return -EEXIST;
+    }
+    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
+    close(fd);
+    if (err != ECONNREFUSED) {
+        if (err == EACCES)
+            snprintf(why, why_size, "%s exists: %s", addr->sun_path, strerror(err));
+        else
+            snprintf(why, why_size, "%s is in use by another process", addr->sun_path);
+        return -EADDRINUSE;
+    }
+    if (unlink(addr->sun_path) < 0) {
+        err = errno;
+        snprintf(why, why_size, "cannot remove the stale socket %s: %s", addr->sun_path,
+                 strerror(err));
+        return -err;
+    }
+    return 0;
+}
+
+int vgr_listen(const char *path, int type, char *why, size_t why_size)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd, err;
+
+    if (!path[0] || strlen(path) >= sizeof(addr.sun_path)) {
+        snprintf(why, why_size, "socket path '%s' must have 1 to %zu bytes", path,
+                 sizeof(addr.sun_path) - 1);
+        return -ENAMETOOLONG;
+    }
+    memcpy(addr.sun_path, path, strlen(path));
+    err = clear_path(&addr, type, why, why_size);
+    if (err)
+        return err;
+
+    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && !bind(fd, (struct sockaddr *)&addr, sizeof(addr)) && !listen(fd, 16))
+        return fd;
+    err = errno;
+    snprintf(why, why_size, "cannot listen on %s: %s", path, strerror(err));
+    if (fd >= 0)
+        close(fd);
+    return -err;
+}

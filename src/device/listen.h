@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * listen.h - listening unix sockets of the two fronts.
+ */
+#ifndef VGR_DEVICE_LISTEN_H
+#define VGR_DEVICE_LISTEN_H
+
+#include <stddef.h>
+
+/* Listens on `path` with a socket of `type` (SOCK_STREAM, SOCK_SEQPACKET), close-on-exec and
+ * non-blocking. A socket file that nobody serves any more is replaced; one that is served, or a file
+ * that is no socket, is left alone. Returns the descriptor, or -errno with a sentence for people in
+ * `why`. */
+int vgr_listen(const char *path, int type, char *why, size_t why_size);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vgr-device - gives the host's GGML devices to a virtual machine and to direct clients.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * One process, one thread, one epoll loop. It is small and dull on purpose: it owns what must never
+ * fail (QEMU's socket, the virtqueues, the guest's fences) and leaves everything that can, GPU
+ * libraries first, to one worker process per context. It reads bytes that guests wrote, so each
+ * length, index and address is checked where it enters:
+ *
+ *   listen, direct          direct clients
+ *   vhost, vhost_msg        QEMU's messages
+ *   guestmem, virtqueue     guest memory and rings
+ *   gpu, resource, pages    the virtio-gpu commands, page lists
+ *   context                 a guest context and its fence
+ *   worker                  processes
+ *   loop                    events
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "device/direct.h"
+#include "device/listen.h"
+#include "device/options.h"
+#include "device/vhost.h"
+
+#define EXIT_USAGE 2
+
+struct vgr_program {
+    struct vgr_loop loop;
+    struct vgr_worker_pool pool;
+    struct vgr_watch signals;
+    struct vgr_direct direct;
+    struct vgr_vhost vhost;
+};
+
+/* The worker belongs to this very build or installation: beside us in a build folder, under our own
+ * prefix (wherever that was moved to), or where it was configured to go. */
+static const char *find_worker(char *buf, size_t size)
+{
+    static const char *const beside[] = {"../worker/vgr-worker", "../libexec/vgr/vgr-worker"};
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (n > 0) {
+        self[n] = '\0';
+        *strrchr(self, '/') = '\0';
+        for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
+            if ((size_t)snprintf(buf, size, "%s/%s", self, beside[i]) < size && !access(buf, X_OK))
+                return buf;
+        }
+    }
+    return VGR_WORKER_PATH;
+}
+
+static void signal_ready(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_program *p = vgr_container_of(w, struct vgr_program, signals);
+    struct signalfd_siginfo si;
+
+    if (read(w->fd, &si, sizeof(si)) != sizeof(si))
+        return;
+    vgr_info("ending: %s", strsignal((int)si.ssi_signo));
+    p->loop.stop = true;
+}
+
+static int watch_signals(struct vgr_program *p)
+{
+    sigset_t set;
+    int fd, err;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    err = vgr_loop_add(&p->loop, &p->signals, fd, EPOLLIN, signal_ready);
+    if (err)
+        close(fd);
+    return err;
+}
+
+/* Each context takes a handful of descriptors. */
+static void raise_file_limit(void)
+{
+    struct rlimit rl;
+
+    if (!getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+static int write_pid_file(const char *path)
+{
+    FILE *f = fopen(path, "we");
+
+    if (!f)
+        return -errno;
+    fprintf(f, "%d\n", (int)getpid());
+    return fclose(f) ? -errno : 0;
+}
+
+/* A misspelt device or a host without GGML backends shows here, not when the first guest comes. */
+static int probe_devices(const struct vgr_options *o)
+{
+    int status = vgr_worker_list_devices(o->worker_path, o->devices, o->n_devices, true);
+
+    if (status == -ECANCELED)
+        vgr_error("%s --list-devices died: does the GPU's driver work?", o->worker_path);
+    else if (status < 0)
+        vgr_error("cannot run %s: %s (see --worker)", o->worker_path, strerror(-status));
+    return status ? -ENODEV : 0;
+}
+
+static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
+                       const struct vgr_capset *capset)
+{
+    char why[256];
+    int fd;
+
+    if (o->fd >= 0) {
+        if (vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, -1, NULL) ||
+            vgr_vhost_connect(&p->vhost, o->fd)) {
+            vgr_error("--fd %d: not a connected unix stream socket", o->fd);
+            return -EINVAL;
+        }
+        return 0;
+    }
+    fd = vgr_listen(o->socket_path, SOCK_STREAM, why, sizeof(why));
+    if (fd < 0) {
+        vgr_error("--socket-path: %s", why);
+        return fd;
+    }
+    return vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, fd, o->socket_path);
+}
+
+static int start_direct(struct vgr_program *p, const struct vgr_options *o,
+                        const struct vgr_capset *capset)
+{
+    char why[256];
+    int fd = vgr_listen(o->direct_path, SOCK_SEQPACKET, why, sizeof(why));
+
+    if (fd < 0) {
+        vgr_error("--direct: %s", why);
+        return fd;
+    }
+    return vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path);
+}
+
+static int serve(struct vgr_options *o)
+{
+    static struct vgr_program p;
+    struct vgr_capset capset = {
+        .magic = VGR_MAGIC,
+        .version_min = VGR_PROTOCOL_VERSION,
+        .version_max = VGR_PROTOCOL_VERSION,
+        .arena_min = VGR_ARENA_MIN,
+        .arena_max = o->arena_max,
+        .arena_default = o->arena_default,
+    };
+    bool with_vhost = o->socket_path || o->fd >= 0;
+    int status = EXIT_USAGE, err;
+
+    if (probe_devices(o))
+        return EXIT_USAGE;
+    raise_file_limit();
+    err = vgr_loop_init(&p.loop);
+    if (!err)
+        err = watch_signals(&p);
+    if (err) {
+        vgr_error("cannot start: %s", strerror(-err));
+        return EXIT_FAILURE;
+    }
+    p.pool = (struct vgr_worker_pool){
+        .loop = &p.loop,
+        .path = o->worker_path,
+        .devices = o->devices,
+        .n_devices = o->n_devices,
+        .limit = o->contexts,
+    };
+
+    if (with_vhost && start_vhost(&p, o, &capset))
+        goto out_loop;
+    if (o->direct_path && start_direct(&p, o, &capset))
+        goto out_vhost;
+    if (o->pid_file && (err = write_pid_file(o->pid_file))) {
+        vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
+        goto out_direct;
+    }
+    vgr_info("ready%s%s%s%s", o->socket_path ? ", for QEMU on " : o->fd >= 0 ? ", for QEMU" : "",
+             o->socket_path ? o->socket_path : "",
+             o->direct_path ? ", for direct clients on " : "",
+             o->direct_path ? o->direct_path : "");
+
+    err = vgr_loop_run(&p.loop);
+    if (err)
+        vgr_error("event loop: %s", strerror(-err));
+    status = err ? EXIT_FAILURE : EXIT_SUCCESS;
+    vgr_worker_pool_finish(&p.pool, 2000);
+    if (o->pid_file)
+        unlink(o->pid_file);
+out_direct:
+    if (o->direct_path)
+        vgr_direct_finish(&p.direct);
+out_vhost:
+    if (with_vhost)
+        vgr_vhost_finish(&p.vhost);
+out_loop:
+    vgr_loop_close(&p.loop, &p.signals);
+    vgr_loop_finish(&p.loop);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    char why[256], worker[PATH_MAX];
+    struct vgr_options o;
+    int status;
+
+    vgr_log_init("vgr-device", VGR_LOG_INFO);
+    if (vgr_options_parse(&o, argc, argv, why, sizeof(why))) {
+        fprintf(stderr, "vgr-device: %s\n", why);
+        return EXIT_USAGE;
+    }
+    vgr_log_init("vgr-device", (enum vgr_log_level)o.log_level);
+    if (!o.worker_path)
+        o.worker_path = find_worker(worker, sizeof(worker));
+
+    switch (o.mode) {
+    case VGR_MODE_HELP:
+        vgr_options_help(stdout);
+        break;
+    case VGR_MODE_VERSION:
+        printf("vgr-device %s\n", VGR_VERSION);
+        break;
+    case VGR_MODE_PRINT_CAPABILITIES:
+        /* "features" names optional command line options; of those that exist we have none. */
+        printf("{\n  \"type\": \"gpu\",\n  \"features\": []\n}\n");
+        break;
+    case VGR_MODE_LIST_DEVICES:
+        status = vgr_worker_list_devices(o.worker_path, o.devices, o.n_devices, false);
+        if (status < 0) {
+            vgr_error("cannot run %s: %s (see --worker)", o.worker_path, strerror(-status));
+            return EXIT_USAGE;
+        }
+        return status;
+    case VGR_MODE_SERVE:
+        return serve(&o);
+    }
+    return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+enum {
+    OPT_SOCKET_PATH = 256,
+    OPT_FD,
+    OPT_DIRECT,
+    OPT_PRINT_CAPABILITIES,
+    OPT_DEVICE,
+    OPT_LIST_DEVICES,
+    OPT_ARENA_SIZE,
+    OPT_ARENA_MAX,
+    OPT_CONTEXTS,
+    OPT_LOG_LEVEL,
+    OPT_WORKER,
+    OPT_PID_FILE,
+    OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
+    {"fd", required_argument, NULL, OPT_FD},
+    {"direct", required_argument, NULL, OPT_DIRECT},
+    {"print-capabilities", no_argument, NULL, OPT_PRINT_CAPABILITIES},
+    {"device", required_argument, NULL, OPT_DEVICE},
+    {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
+    {"arena-size", required_argument, NULL, OPT_ARENA_SIZE},
+    {"arena-max", required_argument, NULL, OPT_ARENA_MAX},
+    {"contexts", required_argument, NULL, OPT_CONTEXTS},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+    {"worker", required_argument, NULL, OPT_WORKER},
+    {"pid-file", required_argument, NULL, OPT_PID_FILE},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+void vgr_options_help(FILE *out)
+{
+    fputs("usage: vgr-device [OPTION...] (--socket-path PATH | --fd N | --direct PATH)\n"
+          "\n"
+          "Gives the GGML devices of this host to one virtual machine, or to programs on this\n"
+          "host. The guest sees them as VirtGPU0, VirtGPU1... through libggml-virtgpu.so.\n"
+          "\n"
+          "Whom to serve (a VM, direct clients, or both):\n"
+          "  --socket-path PATH     listen for QEMU: -chardev socket,id=vgr,path=PATH\n"
+          "                         -device vhost-user-gpu-pci,chardev=vgr,max_outputs=0\n"
+          "  --fd N                 serve QEMU on this connected socket, end when it closes\n"
+          "  --direct PATH          listen for programs on this host (VGR_DIRECT=PATH)\n"
+          "\n"
+          "What to offer:\n"
+          "  --device NAME          a device of --list-devices; may be repeated\n"
+          "                         (default: every GPU, or the CPU where there is none)\n"
+          "  --list-devices         print the devices of this host and exit\n"
+          "  --arena-size SIZE      shared memory that a guest process takes unless it asks for\n"
+          "                         another size (default 64M)\n"
+          "  --arena-max SIZE       the most that it may ask for (default and limit: 4G - 4K)\n"
+          "  --contexts N           guest processes served at a time, 1 to 1024 (default 64)\n"
+          "\n"
+          "Others:\n"
+          "  --log-level LEVEL      error, warn, info or debug (default info)\n"
+          "  --worker PATH          the vgr-worker program to run\n"
+          "  --pid-file PATH        write the process id there\n"
+          "  --print-capabilities   print what vhost-user management tools ask for and exit\n"
+          "  --version              print the version and exit\n"
+          "  --help                 print this and exit\n"
+          "\n"
+          "SIZE is in bytes, or has the suffix K, M or G. SIGTERM and SIGINT end the program\n"
+          "and all contexts. Exit status: 0 ended as asked, 1 failed later, 2 bad options or\n"
+          "nothing to serve.\n",
+          out);
+}
+
+int vgr_size_parse(const char *text, uint64_t *size)
+{
+    unsigned shift = 0;
+    uint64_t n;
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]))
+        return -EINVAL;
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    if (errno)
+        return -EINVAL;
+    switch (toupper((unsigned char)*end)) {
+    case 'K': shift = 10; break;
+    case 'M': shift = 20; break;
+    case 'G': shift = 30; break;
+    case '\0': break;
+    default: return -EINVAL;
+    }
+    if (shift && end[1])
+        return -EINVAL;
+    if (n > UINT64_MAX >> shift)
+        return -EINVAL;
+    *size = n << shift;
+    return 0;
+}
+
+static int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    uint64_t n;
+
+    if (!text[0] || strspn(text, "0123456789") != strlen(text) || vgr_size_parse(text, &n) ||
+        n < min || n > max)
+        return -EINVAL;
+    *out = n;
+    return 0;
+}
+
+static int parse_arena(const char *option, const char *text, uint64_t *size, char *why,
+                       size_t why_size)
+{
+    if (vgr_size_parse(text, size)) {
+        snprintf(why, why_size, "%s: '%s' is not a size (like 64M or 1G)", option, text);
+        return -EINVAL;
+    }
+    if (*size == 4ull << 30)
+        *size = VGR_ARENA_MAX; /* what "4G" can only mean */
+    if (*size < VGR_ARENA_MIN || *size > VGR_ARENA_MAX || *size % 4096) {
+        snprintf(why, why_size, "%s: %s must be 1M to 4G and a multiple of 4K", option, text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int parse_option(struct vgr_options *o, int option, const char *arg, char *why,
+                        size_t why_size)
+{
+    uint64_t n;
+
+    switch (option) {
+    case OPT_SOCKET_PATH:
+        o->socket_path = arg;
+        return 0;
+    case OPT_FD:
+        if (parse_number(arg, 0, INT_MAX, &n)) {
+            snprintf(why, why_size, "--fd: '%s' is not a descriptor number", arg);
+            return -EINVAL;
+        }
+        o->fd = (int)n;
+        return 0;
+    case OPT_DIRECT:
+        o->direct_path = arg;
+        return 0;
+    case OPT_DEVICE:
+        if (!arg[0] || strlen(arg) >= sizeof(((struct vgr_boot *)0)->devices[0])) {
+            snprintf(why, why_size, "--device: '%s' is not a device name (see --list-devices)",
+                     arg);
+            return -EINVAL;
+        }
+        if (o->n_devices == VGR_BOOT_MAX_DEVICES) {
+            snprintf(why, why_size, "--device: at most %u devices", VGR_BOOT_MAX_DEVICES);
+            return -EINVAL;
+        }
+        o->devices[o->n_devices++] = arg;
+        return 0;
+    case OPT_ARENA_SIZE:
+        return parse_arena("--arena-size", arg, &o->arena_default, why, why_size);
+    case OPT_ARENA_MAX:
+        return parse_arena("--arena-max", arg, &o->arena_max, why, why_size);
+    case OPT_CONTEXTS:
+        if (parse_number(arg, 1, VGR_CONTEXTS_MAX, &n)) {
+            snprintf(why, why_size, "--contexts: '%s' is not a number of 1 to %u", arg,
+                     VGR_CONTEXTS_MAX);
+            return -EINVAL;
+        }
+        o->contexts = (uint32_t)n;
+        return 0;
+    case OPT_LOG_LEVEL:
+        o->log_level = vgr_log_level_parse(arg);
+        if (o->log_level < 0) {
+            snprintf(why, why_size, "--log-level: '%s' is not error, warn, info or debug", arg);
+            return -EINVAL;
+        }
+        return 0;
+    case OPT_WORKER:
+        o->worker_path = arg;
+        return 0;
+    case OPT_PID_FILE:
+        o->pid_file = arg;
+        return 0;
+    case OPT_LIST_DEVICES:
+        o->mode = VGR_MODE_LIST_DEVICES;
+        return 0;
+    case OPT_PRINT_CAPABILITIES:
+        o->mode = VGR_MODE_PRINT_CAPABILITIES;
+        return 0;
+    case OPT_VERSION:
+        o->mode = VGR_MODE_VERSION;
+        return 0;
+    case 'h':
+        o->mode = VGR_MODE_HELP;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, size_t why_size)
+{
+    bool default_given = false;
+    int option;
+
+    *o = (struct vgr_options){
+        .fd = -1,
+        .arena_default = 64ull << 20,
+        .arena_max = VGR_ARENA_MAX,
+        .contexts = 64,
+        .log_level = VGR_LOG_INFO,
+    };
+    optind = 0; /* tests parse more than once */
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
+        if (option == '?') {
+            snprintf(why, why_size, "unknown or ambiguous option: %s (see --help)",
+                     argv[optind - 1]);
+            return -EINVAL;
+        }
+        if (option == ':') {
+            snprintf(why, why_size, "%s needs a value", argv[optind - 1]);
+            return -EINVAL;
+        }
+        default_given |= option == OPT_ARENA_SIZE;
+        if (parse_option(o, option, optarg, why, why_size))
+            return -EINVAL;
+    }
+    if (optind < argc) {
+        snprintf(why, why_size, "unexpected argument: %s (see --help)", argv[optind]);
+        return -EINVAL;
+    }
+    if (o->mode != VGR_MODE_SERVE)
+        return 0;
+    if (!o->socket_path && o->fd < 0 && !o->direct_path) {
+        snprintf(why, why_size, "whom to serve? give --socket-path, --fd or --direct (see --help)");
+        return -EINVAL;
+    }
+    if (o->socket_path && o->fd >= 0) {
+        snprintf(why, why_size, "--socket-path and --fd exclude each other: one VM a process");
+        return -EINVAL;
+    }
+    if (o->arena_default > o->arena_max) {
+        if (default_given) {
+            snprintf(why, why_size, "--arena-size is larger than --arena-max");
+            return -EINVAL;
+        }
+        o->arena_default = o->arena_max;
+    }
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * options.h - the command line of vgr-device.
+ */
+#ifndef VGR_DEVICE_OPTIONS_H
+#define VGR_DEVICE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "worker/boot.h"
+
+enum vgr_device_mode {
+    VGR_MODE_SERVE,
+    VGR_MODE_LIST_DEVICES,
+    VGR_MODE_PRINT_CAPABILITIES,
+    VGR_MODE_VERSION,
+    VGR_MODE_HELP,
+};
+
+#define VGR_ARENA_MIN (1ull << 20)
+#define VGR_ARENA_MAX ((4ull << 30) - 4096) /* offsets on the wire have 32 bits */
+#define VGR_CONTEXTS_MAX 1024u
+
+/* Strings point into argv. */
+struct vgr_options {
+    enum vgr_device_mode mode;
+    const char *socket_path; /* NULL: not given, as with the others */
+    int fd;                  /* -1: not given */
+    const char *direct_path;
+    const char *worker_path;
+    const char *pid_file;
+    const char *devices[VGR_BOOT_MAX_DEVICES];
+    unsigned n_devices;
+    uint64_t arena_default;
+    uint64_t arena_max;
+    uint32_t contexts;
+    int log_level; /* enum vgr_log_level */
+};
+
+/* Fills `o` from the command line. Returns 0, or -EINVAL with one line for the user in `why`. Opens
+ * and looks at nothing but argv. */
+int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, size_t why_size);
+
+/* "64M", "1G", "4096": bytes, or -EINVAL. */
+int vgr_size_parse(const char *text, uint64_t *size);
+
+void vgr_options_help(FILE *out);
+
+#endif

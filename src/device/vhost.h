@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vhost.h - the vhost-user front: QEMU's vhost-user-gpu-pci, one VM at a time.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * QEMU connects, negotiates, shares the guest's memory, hands over the two queues (control, cursor)
+ * with an eventfd each way, and then only speaks again when memory or the guest's driver changes. A
+ * malformed message ends the connection, never this process. When the connection ends, everything
+ * of the VM is freed and the next QEMU may come.
+ *
+ * GET_VRING_BASE of the control queue is how a reset of the device, an unloaded driver and a paused
+ * VM look from here; it ends all contexts. The guest may reuse their memory once it is answered, so
+ * the answer waits until the workers are gone, VGR_VHOST_STOP_MS at most: QEMU stands still
+ * meanwhile.
+ *
+ * Without shared memory QEMU runs and nothing works. What can be seen of that from here is said
+ * once, in the log: no regions, rings outside of them, or a kick for a ring that stays empty.
+ */
+#ifndef VGR_DEVICE_VHOST_H
+#define VGR_DEVICE_VHOST_H
+
+#include "device/gpu.h"
+#include "device/vhost_msg.h"
+#include "device/vhost_queue.h"
+
+#define VGR_VHOST_QUEUES 2
+#define VGR_VHOST_STOP_MS 2000u
+#define VGR_VHOST_PROBE_MS 3000u
+
+struct vgr_vhost {
+    struct vgr_loop *loop;
+    struct vgr_watch listener;
+    struct vgr_watch conn;       /* not watched while a stop waits for workers */
+    struct vgr_watch stop_timer;
+    struct vgr_watch probe_timer;
+    const char *path;            /* NULL: no listener */
+    int fd;                      /* of the connection, -1: none */
+    bool once;                   /* the program ends with the connection */
+    bool stopping;               /* rx.msg is a GET_VRING_BASE that waits to be answered */
+    bool not_shared_said;
+    int display_fd;              /* QEMU's display socket: open, and never used */
+    struct vgr_vhost_rx rx;
+    struct vgr_guestmem mem;
+    struct vgr_vhost_queue queues[VGR_VHOST_QUEUES];
+    struct vgr_gpu gpu;
+};
+
+/* Serves QEMU on the listening socket `fd` bound to `path`, which it then owns; -1, NULL: without
+ * one. 0 or -errno. */
+int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                   const struct vgr_capset *capset, int fd, const char *path);
+
+/* Serves the connected socket `fd`, which it then owns; its end ends the loop. 0, or -errno: it is
+ * not a connected unix stream socket. */
+int vgr_vhost_connect(struct vgr_vhost *v, int fd);
+
+/* Closes everything and removes the socket file. After vgr_worker_pool_finish(). */
+void vgr_vhost_finish(struct vgr_vhost *v);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/vhost_queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+/* A full eventfd must not stop us. */
+static void set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags >= 0)
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+static void process(struct vgr_vhost_queue *q)
+{
+    uint64_t turn = q->vq.work + VGR_VHOST_TURN;
+    struct vgr_chain c;
+    int got;
+
+    do {
+        while ((got = vgr_vq_pop(&q->vq, &c))) {
+            if (got == -EPROTO) {
+                vgr_warn("the guest's queue %d is unusable", q->index);
+                q->broken = true;
+                vgr_loop_del(q->loop, &q->kick);
+                return;
+            }
+            if (got < 0) {
+                vgr_debug("malformed descriptor chain");
+                vgr_vq_push(&q->vq, c.head, 0);
+            } else {
+                q->serve(q, &c);
+            }
+            if (q->vq.work >= turn) {
+                vgr_event_signal(q->kick_fd); /* to go on after the others */
+                vgr_vq_notify(&q->vq);
+                return;
+            }
+        }
+    } while (vgr_vq_rearm(&q->vq));
+    vgr_vq_notify(&q->vq);
+}
+
+static void kicked(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_vhost_queue *q = vgr_container_of(w, struct vgr_vhost_queue, kick);
+
+    vgr_event_read(w->fd);
+    if (!q->was_empty && q->kicked_empty && vgr_vq_untouched(&q->vq)) {
+        q->was_empty = true;
+        q->kicked_empty(q);
+    }
+    process(q);
+}
+
+void vgr_vhost_queue_init(struct vgr_vhost_queue *q, struct vgr_loop *loop,
+                          const struct vgr_guestmem *mem, int index)
+{
+    memset(q, 0, sizeof(*q));
+    vgr_vq_init(&q->vq);
+    q->loop = loop;
+    q->mem = mem;
+    q->index = index;
+    q->kick.fd = q->kick_fd = -1;
+}
+
+void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
+{
+    if (q->vq.running) {
+        vgr_vq_notify(&q->vq);
+        q->base = q->vq.last_avail;
+    }
+    vgr_vq_stop(&q->vq);
+    vgr_loop_del(q->loop, &q->kick);
+}
+
+void vgr_vhost_queue_reset(struct vgr_vhost_queue *q)
+{
+    vgr_vhost_queue_stop(q);
+    if (q->kick_fd >= 0)
+        close(q->kick_fd);
+    q->kick_fd = -1;
+    q->has_addr = q->broken = q->was_empty = false;
+}
+
+void vgr_vhost_queue_finish(struct vgr_vhost_queue *q)
+{
+    vgr_vhost_queue_reset(q);
+    vgr_vq_finish(&q->vq);
+    q->enabled = q->event_idx = false;
+    q->size = q->base = 0;
+}
+
+int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
+{
+    int err;
+
+    if (!q->enabled) {
+        vgr_vhost_queue_stop(q);
+        return 0;
+    }
+    if (q->vq.running || q->broken || q->kick_fd < 0 || !q->has_addr || !q->size)
+        return 0;
+    err = vgr_vq_start(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used, q->base,
+                       q->event_idx);
+    if (!err)
+        err = vgr_loop_add(q->loop, &q->kick, q->kick_fd, EPOLLIN, kicked);
+    if (err) {
+        vgr_warn("queue %d cannot be started: %s", q->index, strerror(-err));
+        vgr_vq_stop(&q->vq);
+        q->broken = true;
+        return err;
+    }
+    vgr_debug("queue %d started, %u entries, at %u", q->index, q->size, q->base);
+    process(q); /* whatever was there before we looked */
+    return 0;
+}
+
+int vgr_vhost_queue_set_kick(struct vgr_vhost_queue *q, int fd)
+{
+    vgr_vhost_queue_stop(q);
+    if (q->kick_fd >= 0)
+        close(q->kick_fd);
+    q->kick_fd = fd;
+    if (fd >= 0)
+        set_nonblocking(fd);
+    return vgr_vhost_queue_update(q);
+}
+
+void vgr_vhost_queue_set_call(struct vgr_vhost_queue *q, int fd)
+{
+    if (q->vq.call_fd >= 0)
+        close(q->vq.call_fd);
+    q->vq.call_fd = fd;
+    if (fd < 0)
+        return;
+    set_nonblocking(fd);
+    if (q->vq.running)
+        vgr_event_signal(fd); /* what went to the old one may have been missed */
+}

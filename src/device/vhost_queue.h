@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vhost_queue.h - a virtqueue as vhost-user sets it up: piece by piece, in any order, and moved when
+ * guest memory moves. It runs while everything that it needs is there.
+ */
+#ifndef VGR_DEVICE_VHOST_QUEUE_H
+#define VGR_DEVICE_VHOST_QUEUE_H
+
+#include "device/loop.h"
+#include "device/vhost_msg.h"
+#include "device/virtqueue.h"
+
+/* Descriptors served before other events of the loop get their turn. */
+#define VGR_VHOST_TURN 65536u
+
+struct vgr_vhost_queue {
+    struct vgr_vq vq;
+    struct vgr_loop *loop;
+    const struct vgr_guestmem *mem;
+    int index;              /* for log lines */
+    /* Serves a chain: pushes it now or later. */
+    void (*serve)(struct vgr_vhost_queue *q, struct vgr_chain *c);
+    /* Kicked, for the first time, and nothing is there. May be NULL. */
+    void (*kicked_empty)(struct vgr_vhost_queue *q);
+    struct vgr_watch kick;
+    int kick_fd;            /* owned, as the call descriptor in vq; -1: none */
+    bool enabled;
+    bool has_addr;
+    bool broken;            /* not to be started before it is set up anew */
+    bool was_empty;         /* kicked_empty was called */
+    bool event_idx;         /* negotiated */
+    unsigned size;
+    uint16_t base;          /* the available index to start from; valid while stopped */
+    struct vgr_vhost_vring_addr addr;
+};
+
+/* The other callbacks are the caller's to set. */
+void vgr_vhost_queue_init(struct vgr_vhost_queue *q, struct vgr_loop *loop,
+                          const struct vgr_guestmem *mem, int index);
+
+/* Back to the state after init, callbacks kept. */
+void vgr_vhost_queue_finish(struct vgr_vhost_queue *q);
+
+/* Starts or stops it as its fields say, and serves what is there. 0; -EFAULT: the rings are not in
+ * guest memory; other -errno. Errors are logged once. */
+int vgr_vhost_queue_update(struct vgr_vhost_queue *q);
+
+/* Stops it; everything else stays as it was set up. */
+void vgr_vhost_queue_stop(struct vgr_vhost_queue *q);
+
+/* Stops it and forgets rings and kick, as GET_VRING_BASE asks. */
+void vgr_vhost_queue_reset(struct vgr_vhost_queue *q);
+
+/* Takes over `fd` (-1: none) as the kick or as the call descriptor. */
+int vgr_vhost_queue_set_kick(struct vgr_vhost_queue *q, int fd);
+void vgr_vhost_queue_set_call(struct vgr_vhost_queue *q, int fd);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+extern char **environ;
+
+/* The environment of a worker: ours, without our own variables. VGR_NO_GUEST keeps the guest plugin,
+ * which may lie in the same backend folder, from opening a device of its own in there. The caller
+ * frees the array; the strings are the environment's own. */
+static char **worker_environment(void)
+{
+    size_t n = 0, out = 0;
+    char **env;
+
+    while (environ[n])
+        n++;
+    env = calloc(n + 2, sizeof(*env));
+    if (!env)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (strncmp(environ[i], "VGR_", 4))
+            env[out++] = environ[i];
+    }
+    env[out] = (char *)"VGR_NO_GUEST=1";
+    return env;
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+
+    signal(SIGPIPE, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* In the child: puts the descriptors where boot.h wants them, closes all others, becomes the worker.
+ * Every source is first moved above the targets, or a dup2() could overwrite one still needed. */
+static void __attribute__((noreturn)) become_worker(const char *path, char **env, pid_t parent,
+                                                    const int *sources, unsigned n)
+{
+    char *argv[] = {(char *)"vgr-worker", (char *)"--boot", NULL};
+    unsigned first_free = VGR_BOOT_FD + n;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int moved[VGR_BOOT_FILES_FD + VGR_BOOT_MAX_FILES];
+
+    reset_signals();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(127); /* the front died before the line above */
+
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+        goto fail;
+    for (unsigned i = 0; i < n; i++) {
+        moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, (int)first_free);
+        if (moved[i] < 0)
+            goto fail;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (dup2(moved[i], (int)(VGR_BOOT_FD + i)) < 0)
+            goto fail;
+    }
+    if (close_range(first_free, ~0u, 0) < 0)
+        goto fail;
+    execve(path, argv, env);
+fail:
+    vgr_error("cannot run %s: %s", path, strerror(errno));
+    _exit(127);
+}
+
+static int write_all(int fd, const void *buf, size_t len)
+{
+    const char *p = buf;
+
+    while (len) {
+        ssize_t n = write(fd, p, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* The boot file, or -errno. */
+static int make_boot_file(const struct vgr_worker_pool *pool, const struct vgr_worker *w,
+                          const struct vgr_arena *arena)
+{
+    struct vgr_boot boot = {
+        .magic = VGR_BOOT_MAGIC,
+        .n_fds = arena->n_files,
+        .n_runs = arena->n_runs,
+        .log_level = vgr_log_level_get(),
+        .arena_size = arena->size,
+        .context = w->number,
+        .n_devices = pool->n_devices,
+    };
+    int fd = memfd_create("vgr-boot", MFD_CLOEXEC);
+    int err;
+
+    if (fd < 0)
+        return -errno;
+    for (unsigned i = 0; i < pool->n_devices; i++)
+        snprintf(boot.devices[i], sizeof(boot.devices[i]), "%s", pool->devices[i]);
+    err = write_all(fd, &boot, sizeof(boot));
+    if (!err)
+        err = write_all(fd, arena->runs, arena->n_runs * sizeof(*arena->runs));
+    if (!err && lseek(fd, 0, SEEK_SET) < 0)
+        err = -errno;
+    if (err) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+static void forget(struct vgr_worker *w)
+{
+    struct vgr_worker_pool *pool = w->pool;
+
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        pool->first = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    pool->alive--;
+    w->pid = 0;
+    vgr_loop_close(pool->loop, &w->watch);
+}
+
+static void describe_end(const siginfo_t *si, char *text, size_t size)
+{
+    if (si->si_code == CLD_EXITED)
+        snprintf(text, size, "exited with status %d", si->si_status);
+    else
+        snprintf(text, size, "was killed by signal %d (%s)", si->si_status, strsignal(si->si_status));
+}
+
+static void process_ended(struct vgr_watch *watch, uint32_t events)
+{
+    struct vgr_worker *w = vgr_container_of(watch, struct vgr_worker, watch);
+    siginfo_t si = {0};
+    char reason[96];
+
+    if (waitid(P_PIDFD, (id_t)watch->fd, &si, WEXITED | WNOHANG) < 0 || !si.si_pid)
+        return;
+    describe_end(&si, reason, sizeof(reason));
+    vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
+            (int)w->pid, reason);
+    forget(w);
+    w->exited(w, reason);
+}
+
+int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
+                     const struct vgr_arena *arena, int doorbell, int wakeup,
+                     void (*exited)(struct vgr_worker *w, const char *reason))
+{
+    int sources[VGR_BOOT_FILES_FD + VGR_BOOT_MAX_FILES];
+    unsigned n = 0;
+    pid_t parent = getpid();
+    char **env = NULL;
+    int boot_fd = -1, pidfd = -1, err;
+
+    memset(w, 0, sizeof(*w));
+    w->watch.fd = -1;
+    if (pool->alive >= pool->limit)
+        return -EUSERS;
+    w->pool = pool;
+    w->number = ++pool->last_number;
+    w->exited = exited;
+
+    env = worker_environment();
+    if (!env)
+        return -ENOMEM;
+    boot_fd = make_boot_file(pool, w, arena);
+    if (boot_fd < 0) {
+        err = boot_fd;
+        goto out;
+    }
+    sources[n++] = boot_fd;
+    sources[n++] = doorbell;
+    sources[n++] = wakeup;
+    for (unsigned i = 0; i < arena->n_files; i++)
+        sources[n++] = arena->files[i];
+
+    w->pid = fork();
+    if (w->pid < 0) {
+        err = -errno;
+        w->pid = 0;
+        goto out;
+    }
+    if (!w->pid)
+        become_worker(pool->path, env, parent, sources, n);
+
+    pidfd = pidfd_open(w->pid, 0);
+    err = pidfd < 0 ? -errno : vgr_loop_add(pool->loop, &w->watch, pidfd, EPOLLIN, process_ended);
+    if (err) {
+        /* Not supervised, not kept. It has not come far: this wait is short. */
+        kill(w->pid, SIGKILL);
+        waitpid(w->pid, NULL, 0);
+        w->pid = 0;
+        if (pidfd >= 0)
+            close(pidfd);
+        goto out;
+    }
+    w->next = pool->first;
+    if (w->next)
+        w->next->prev = w;
+    pool->first = w;
+    pool->alive++;
+    vgr_debug("worker %u started, pid %d, arena %llu KiB in %u runs of %u files", w->number,
+              (int)w->pid, (unsigned long long)(arena->size >> 10), arena->n_runs, arena->n_files);
+out:
+    if (boot_fd >= 0)
+        close(boot_fd);
+    free(env);
+    return err;
+}
+
+bool vgr_worker_alive(const struct vgr_worker *w)
+{
+    return w->pid > 0;
+}
+
+void vgr_worker_kill(struct vgr_worker *w)
+{
+    if (!vgr_worker_alive(w) || w->killed)
+        return;
+    w->killed = true;
+    pidfd_send_signal(w->watch.fd, SIGKILL, NULL, 0);
+}
+
+void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
+{
+    uint64_t end = vgr_now_ms() + ms;
+
+    for (struct vgr_worker *w = pool->first; w; w = w->next)
+        vgr_worker_kill(w);
+    while (pool->first) {
+        struct pollfd p = {.fd = pool->first->watch.fd, .events = POLLIN};
+        uint64_t now = vgr_now_ms();
+
+        if (now >= end || poll(&p, 1, (int)(end - now)) <= 0) {
+            vgr_warn("worker %u does not end", pool->first->number);
+            return;
+        }
+        process_ended(&pool->first->watch, EPOLLIN);
+    }
+}
+
+int vgr_worker_list_devices(const char *path, const char *const *devices, unsigned n_devices,
+                            bool quiet)
+{
+    char *argv[3 + VGR_BOOT_MAX_DEVICES] = {(char *)"vgr-worker", (char *)"--list-devices"};
+    char **env = worker_environment();
+    unsigned n = 2;
+    int status, err;
+    pid_t pid;
+
+    if (!env)
+        return -ENOMEM;
+    if (access(path, X_OK) < 0) {
+        err = -errno;
+        free(env);
+        return err;
+    }
+    for (unsigned i = 0; i < n_devices; i++)
+        argv[n++] = (char *)devices[i];
+    pid = fork();
+    if (pid < 0) {
+        err = -errno;
+        free(env);
+        return err;
+    }
+    if (!pid) {
+        reset_signals();
+        if (quiet) {
+            int null = open("/dev/null", O_WRONLY);
+
+            if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
+                _exit(127);
+        }
+        execve(path, argv, env);
+        vgr_error("cannot run %s: %s", path, strerror(errno));
+        _exit(127);
+    }
+    free(env);
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)
+            return -errno;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -ECANCELED;
+}

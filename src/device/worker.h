@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * worker.h - starting, watching and ending `vgr-worker` processes.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * A worker is started with fork and exec and gets the descriptors that worker/boot.h lists, nothing
+ * else. Its end is learnt from a pidfd in the event loop; nobody ever waits for it in a call. A
+ * worker may be stuck in a GPU driver for as long as it likes: SIGKILL is sent, `exited` is called
+ * whenever it is really gone. Only then are the arena's pages free of it, so an owner that lends out
+ * guest memory keeps that memory from being reused until `exited`.
+ *
+ * The pool bounds the number of processes, those that are being killed included: a guest that opens
+ * and closes contexts in a loop cannot pile up processes.
+ */
+#ifndef VGR_DEVICE_WORKER_H
+#define VGR_DEVICE_WORKER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "device/loop.h"
+#include "worker/boot.h"
+
+struct vgr_worker;
+
+struct vgr_worker_pool {
+    struct vgr_loop *loop;
+    const char *path;            /* of the vgr-worker program */
+    const char *const *devices;  /* names given to every worker */
+    unsigned n_devices;          /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
+    unsigned limit;              /* of processes alive */
+    unsigned alive;
+    uint32_t last_number;
+    struct vgr_worker *first;    /* all alive, in a list */
+};
+
+/* What a worker is to map: runs of pages of up to VGR_BOOT_MAX_FILES files. */
+struct vgr_arena {
+    uint64_t size; /* sum of the runs */
+    int files[VGR_BOOT_MAX_FILES];
+    unsigned n_files;
+    const struct vgr_boot_run *runs;
+    unsigned n_runs;
+};
+
+struct vgr_worker {
+    struct vgr_watch watch; /* the pidfd */
+    struct vgr_worker_pool *pool;
+    struct vgr_worker *prev, *next;
+    pid_t pid;
+    uint32_t number; /* of the context, for log lines */
+    bool killed;
+    /* Called once, from the event loop, when the process is gone and reaped. `reason` says how it
+     * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
+    void (*exited)(struct vgr_worker *w, const char *reason);
+};
+
+/* Starts a worker on `arena` and sets w->number. `doorbell` and `wakeup` are eventfds. All
+ * descriptors stay the caller's. Returns 0 or -errno; -EUSERS: the limit is reached. */
+int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
+                     const struct vgr_arena *arena, int doorbell, int wakeup,
+                     void (*exited)(struct vgr_worker *w, const char *reason));
+
+/* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
+void vgr_worker_kill(struct vgr_worker *w);
+
+/* True from a successful start to the call of `exited`. */
+bool vgr_worker_alive(const struct vgr_worker *w);
+
+/* At the end of the program: kills all workers and waits until they are gone, `ms` at most. */
+void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms);
+
+/* Runs `path --list-devices [NAME]...` and waits for it; its stdout is dropped if `quiet`.
+ * Returns its exit status, or -errno if it cannot be run or dies by a signal (-ECANCELED). For the
+ * start of the program only: it blocks. */
+int vgr_worker_list_devices(const char *path, const char *const *devices, unsigned n_devices,
+                            bool quiet);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fake_worker.c - stands in for vgr-worker in the tests of vgr-device's modules: takes the hand-over
+ * as worker/boot.h has it, says READY, and then does what the control page's hello.features asks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fake_worker.h"
+#include "protocol/wire.h"
+#include "worker/boot.h"
+
+static uint64_t map_arena(uint8_t **arena)
+{
+    static struct vgr_boot boot;
+    struct vgr_boot_run run;
+    uint64_t at = 0;
+
+    if (read(VGR_BOOT_FD, &boot, sizeof(boot)) != sizeof(boot) || boot.magic != VGR_BOOT_MAGIC)
+        exit(90);
+    *arena = mmap(NULL, boot.arena_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (uint32_t i = 0; i < boot.n_runs; i++) {
+        if (read(VGR_BOOT_FD, &run, sizeof(run)) != sizeof(run) || run.file >= boot.n_fds ||
+            mmap(*arena + at, run.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                 (int)(VGR_BOOT_FILES_FD + run.file), (off_t)run.offset) == MAP_FAILED)
+            exit(91);
+        at += run.length;
+    }
+    if (at != boot.arena_size || fcntl((int)(VGR_BOOT_FILES_FD + boot.n_fds), F_GETFD) >= 0)
+        exit(92); /* a descriptor too many */
+    return at;
+}
+
+static void wake(void)
+{
+    uint64_t one = 1;
+
+    if (write(VGR_BOOT_WAKEUP_FD, &one, sizeof(one)) < 0)
+        exit(93);
+}
+
+int main(int argc, char **argv)
+{
+    struct vgr_control *ctl;
+    uint8_t *arena;
+    uint64_t size;
+
+    if (argc != 2 || strcmp(argv[1], "--boot") || !getenv("VGR_NO_GUEST") ||
+        getenv("VGR_TEST_SECRET"))
+        return 94;
+    size = map_arena(&arena);
+    ctl = (struct vgr_control *)arena;
+    memcpy(arena + size - 8, "the end", 8);
+    __atomic_store_n(&ctl->state, VGR_STATE_READY, __ATOMIC_SEQ_CST);
+    wake();
+
+    for (;;) {
+        struct pollfd p = {.fd = VGR_BOOT_DOORBELL_FD, .events = POLLIN};
+        uint64_t n;
+
+        if (poll(&p, 1, -1) < 0 || read(p.fd, &n, sizeof(n)) < 0)
+            return 95;
+        switch (ctl->hello.features) {
+        case FAKE_EXIT:
+            return 7;
+        case FAKE_ABORT:
+            abort();
+        case FAKE_FAIL:
+            ctl->error = VGR_ERROR_GRAPH;
+            strcpy(ctl->error_text, "said the worker");
+            __atomic_store_n(&ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
+            return 1;
+        default:
+            __atomic_add_fetch(&ctl->done, 1, __ATOMIC_SEQ_CST);
+            wake();
+        }
+    }
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fake_worker.h - what fake_worker does at a doorbell: the value of hello.features.
+ */
+#ifndef VGR_FAKE_WORKER_H
+#define VGR_FAKE_WORKER_H
+
+enum {
+    FAKE_ECHO = 0, /* counts `done` up and wakes the guest */
+    FAKE_EXIT = 1, /* exit status 7, nothing said */
+    FAKE_ABORT = 2,
+    FAKE_FAIL = 3, /* writes FAILED with VGR_ERROR_GRAPH, exits */
+};
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+#include "vgr_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "device/direct.h"
+#include "device/listen.h"
+#include "fake_worker.h"
+
+#define ARENA (1ull << 20)
+
+struct fixture {
+    struct vgr_loop loop;
+    struct vgr_worker_pool pool;
+    struct vgr_direct direct;
+    char dir[32], path[64];
+    /* The client. */
+    int sock, arena, doorbell, wakeup;
+    struct vgr_control *ctl;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    struct vgr_capset cap = {
+        .magic = VGR_MAGIC, .arena_min = ARENA, .arena_max = 4 * ARENA, .arena_default = ARENA,
+    };
+    char why[256];
+    int fd;
+
+    memset(&f, 0, sizeof(f));
+    strcpy(f.dir, "/tmp/vgr-test-XXXXXX");
+    if (!mkdtemp(f.dir) || vgr_loop_init(&f.loop))
+        return -1;
+    snprintf(f.path, sizeof(f.path), "%s/sock", f.dir);
+    f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2};
+    fd = vgr_listen(f.path, SOCK_SEQPACKET, why, sizeof(why));
+    if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path))
+        return -1;
+    f.arena = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (ftruncate(f.arena, (off_t)ARENA) || fcntl(f.arena, F_ADD_SEALS, F_SEAL_SHRINK))
+        return -1;
+    f.ctl = mmap(NULL, VGR_CONTROL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f.arena, 0);
+    f.doorbell = eventfd(0, EFD_CLOEXEC);
+    f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    f.sock = -1;
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    vgr_worker_pool_finish(&f->pool, 5000);
+    vgr_direct_finish(&f->direct);
+    vgr_loop_finish(&f->loop);
+    munmap(f->ctl, VGR_CONTROL_SIZE);
+    close(f->arena);
+    close(f->doorbell);
+    close(f->wakeup);
+    if (f->sock >= 0)
+        close(f->sock);
+    return rmdir(f->dir); /* the socket is gone */
+}
+
+static void serve_events(struct fixture *f, int ms)
+{
+    f->loop.next = 0;
+    f->loop.n_events = epoll_wait(f->loop.epoll_fd, f->loop.events, VGR_LOOP_BATCH, ms);
+    while (f->loop.next < f->loop.n_events) {
+        struct vgr_watch *w = f->loop.events[f->loop.next++].data.ptr;
+
+        if (w)
+            w->ready(w, EPOLLIN);
+    }
+}
+
+#define UNTIL(f, condition)                                                                        \
+    do {                                                                                           \
+        uint64_t end_ = vgr_now_ms() + 5000;                                                       \
+        while (!(condition)) {                                                                     \
+            assert_true(vgr_now_ms() < end_);                                                      \
+            serve_events(f, 50);                                                                   \
+        }                                                                                          \
+    } while (0)
+
+static void client_connect(struct fixture *f)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct vgr_capset cap;
+    ssize_t n;
+
+    strcpy(addr.sun_path, f->path);
+    f->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(f->sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    UNTIL(f, (n = recv(f->sock, &cap, sizeof(cap), 0)) >= 0);
+    assert_int_equal(n, sizeof(cap));
+    assert_int_equal(cap.magic, VGR_MAGIC);
+}
+
+static void client_send(struct fixture *f, const void *buf, size_t len, unsigned n_fds)
+{
+    int fds[4] = {f->arena, f->doorbell, f->wakeup, f->wakeup};
+    struct iovec iov = {(void *)buf, len};
+    union {
+        struct cmsghdr h;
+        char bytes[CMSG_SPACE(sizeof(fds))];
+    } control = {0};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (n_fds) {
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+        control.h.cmsg_level = SOL_SOCKET;
+        control.h.cmsg_type = SCM_RIGHTS;
+        control.h.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+        memcpy(CMSG_DATA(&control.h), fds, n_fds * sizeof(int));
+    }
+    assert_int_equal(sendmsg(f->sock, &msg, 0), len);
+}
+
+static void client_open(struct fixture *f, uint64_t size)
+{
+    struct vgr_submit s = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = size};
+
+    client_send(f, &s, sizeof(s), 3);
+}
+
+static bool hung_up(struct fixture *f)
+{
+    struct pollfd p = {.fd = f->sock, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
+}
+
+static bool woken(struct fixture *f)
+{
+    return vgr_event_read(f->wakeup) > 0;
+}
+
+static void ring(struct fixture *f)
+{
+    vgr_event_signal(f->doorbell);
+}
+
+static void worker_serves_the_arena(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    assert_int_equal(f->ctl->state, VGR_STATE_READY);
+    ring(f);
+    UNTIL(f, woken(f));
+    assert_int_equal(f->ctl->done, 1);
+    assert_false(hung_up(f));
+}
+
+static void closing_ends_the_worker(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    close(f->sock);
+    f->sock = -1;
+    UNTIL(f, !f->pool.alive);
+    assert_int_equal(f->direct.n_clients, 0);
+}
+
+static void any_further_message_ends_the_context(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    client_open(f, ARENA);
+    UNTIL(f, hung_up(f) && !f->direct.n_clients);
+}
+
+static void death_of_the_worker_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    f->ctl->hello.features = FAKE_ABORT;
+    ring(f);
+    UNTIL(f, hung_up(f));
+    assert_true(woken(f));
+    assert_int_equal(f->ctl->state, VGR_STATE_FAILED);
+    assert_int_equal(f->ctl->error, VGR_ERROR_WORKER_DIED);
+    assert_non_null(strstr(f->ctl->error_text, "Aborted"));
+}
+
+static void reason_of_the_worker_is_kept(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    f->ctl->hello.features = FAKE_FAIL;
+    ring(f);
+    UNTIL(f, hung_up(f));
+    assert_int_equal(f->ctl->error, VGR_ERROR_GRAPH);
+}
+
+static void full_wakeup_counter_does_not_block(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t max = UINT64_MAX - 1;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    f->ctl->hello.features = FAKE_EXIT;
+    assert_int_equal(write(f->wakeup, &max, sizeof(max)), sizeof(max));
+    assert_int_equal(fcntl(f->wakeup, F_SETFL, 0), 0); /* blocking */
+    ring(f);
+    UNTIL(f, hung_up(f));
+}
+
+static void sizes_outside_of_the_limits_are_told(void **state)
+{
+    static const uint64_t bad[] = {0, 4096, ARENA - 4096, 5 * ARENA, UINT64_MAX, ARENA + 100};
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->arena, 8 * (off_t)ARENA), 0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        memset(f->ctl, 0, VGR_CONTROL_SIZE);
+        client_connect(f);
+        client_open(f, bad[i]);
+        UNTIL(f, hung_up(f));
+        if (bad[i] < 8 * ARENA)
+            assert_int_equal(f->ctl->error, VGR_ERROR_ARENA);
+        close(f->sock);
+    }
+    f->sock = -1;
+}
+
+static void arena_that_could_shrink_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    close(f->arena);
+    f->arena = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(f->arena, (off_t)ARENA), 0);
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, hung_up(f));
+    assert_int_equal(f->pool.alive, 0);
+}
+
+static void arena_smaller_than_said_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    client_open(f, 2 * ARENA);
+    UNTIL(f, hung_up(f));
+    assert_int_equal(f->pool.alive, 0);
+}
+
+static void malformed_messages_end_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_submit s = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = ARENA};
+    struct vgr_submit wrong_op = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_DOORBELL};
+    char large[100] = {0};
+    const struct {
+        const void *buf;
+        size_t len;
+        unsigned n_fds;
+    } bad[] = {
+        {&s, sizeof(s), 0}, {&s, sizeof(s), 2}, {&s, sizeof(s), 4}, {&s, 8, 3},
+        {large, sizeof(large), 3}, {large, sizeof(s), 3}, {&wrong_op, sizeof(s), 3},
+    };
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        client_connect(f);
+        client_send(f, bad[i].buf, bad[i].len, bad[i].n_fds);
+        UNTIL(f, hung_up(f));
+        close(f->sock);
+    }
+    f->sock = -1;
+    assert_int_equal(f->direct.n_clients, 0);
+}
+
+static void doorbell_must_be_an_eventfd(void **state)
+{
+    struct fixture *f = *state;
+
+    close(f->doorbell);
+    f->doorbell = open("/dev/null", O_RDWR | O_CLOEXEC);
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, hung_up(f));
+}
+
+static void contexts_are_limited(void **state)
+{
+    struct fixture *f = *state;
+
+    f->pool.limit = 0;
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, hung_up(f));
+    assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT);
+}
+
+static void live_socket_is_not_taken_over(void **state)
+{
+    struct fixture *f = *state;
+    char why[256];
+
+    assert_int_equal(vgr_listen(f->path, SOCK_SEQPACKET, why, sizeof(why)), -EADDRINUSE);
+    assert_non_null(strstr(why, "in use"));
+    assert_int_equal(vgr_listen(f->path, SOCK_STREAM, why, sizeof(why)), -EADDRINUSE);
+    client_connect(f);
+}
+
+static void stale_socket_is_replaced_and_files_are_not(void **state)
+{
+    struct fixture *f = *state;
+    char path[64], why[256];
+    struct stat st;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/other", f->dir);
+    fd = vgr_listen(path, SOCK_STREAM, why, sizeof(why));
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(stat(path, &st), 0);
+    fd = vgr_listen(path, SOCK_STREAM, why, sizeof(why));
+    assert_true(fd >= 0);
+    close(fd);
+    unlink(path);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    assert_int_equal(vgr_listen(path, SOCK_STREAM, why, sizeof(why)), -EEXIST);
+    unlink(path);
+    char long_path[200];
+    memset(long_path, 'x', sizeof(long_path) - 1);
+    long_path[sizeof(long_path) - 1] = '\0';
+    assert_int_equal(vgr_listen(long_path, SOCK_STREAM, why, sizeof(why)), -ENAMETOOLONG);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(worker_serves_the_arena),
+        T(closing_ends_the_worker),
+        T(any_further_message_ends_the_context),
+        T(death_of_the_worker_is_told),
+        T(reason_of_the_worker_is_kept),
+        T(full_wakeup_counter_does_not_block),
+        T(sizes_outside_of_the_limits_are_told),
+        T(arena_that_could_shrink_is_refused),
+        T(arena_smaller_than_said_is_refused),
+        T(malformed_messages_end_the_connection),
+        T(doorbell_must_be_an_eventfd),
+        T(contexts_are_limited),
+        T(live_socket_is_not_taken_over),
+        T(stale_socket_is_replaced_and_files_are_not),
+    };
+
+    vgr_log_init("test", VGR_LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "vgr_test.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "device/options.h"
+
+static struct vgr_options o;
+static char why[256];
+
+static int parse(const char *a, const char *b, const char *c, const char *d)
+{
+    char *argv[] = {(char *)"vgr-device", (char *)a, (char *)b, (char *)c, (char *)d, NULL};
+    int argc = 1;
+
+    while (argv[argc])
+        argc++;
+    why[0] = '\0';
+    return vgr_options_parse(&o, argc, argv, why, sizeof(why));
+}
+
+/* Refused, with one line that names the culprit. */
+static void is_refused(const char *culprit, const char *a, const char *b, const char *c,
+                       const char *d)
+{
+    assert_int_equal(parse(a, b, c, d), -EINVAL);
+    assert_non_null(strstr(why, culprit));
+    assert_null(strchr(why, '\n'));
+}
+
+static void defaults(void **state)
+{
+    assert_int_equal(parse("--direct", "s", NULL, NULL), 0);
+    assert_string_equal(o.direct_path, "s");
+    assert_null(o.socket_path);
+    assert_int_equal(o.fd, -1);
+    assert_int_equal(o.n_devices, 0);
+    assert_int_equal(o.arena_default, 64ull << 20);
+    assert_true(o.arena_max == VGR_ARENA_MAX);
+    assert_int_equal(o.contexts, 64);
+}
+
+static void devices_accumulate(void **state)
+{
+    assert_int_equal(parse("--fd=3", "--device=CPU", "--device", "Vulkan0"), 0);
+    assert_int_equal(o.fd, 3);
+    assert_int_equal(o.n_devices, 2);
+    assert_string_equal(o.devices[1], "Vulkan0");
+}
+
+static void modes_need_no_socket(void **state)
+{
+    assert_int_equal(parse("--list-devices", NULL, NULL, NULL), 0);
+    assert_int_equal(o.mode, VGR_MODE_LIST_DEVICES);
+    assert_int_equal(parse("--print-capabilities", NULL, NULL, NULL), 0);
+    assert_int_equal(o.mode, VGR_MODE_PRINT_CAPABILITIES);
+    assert_int_equal(parse("--help", NULL, NULL, NULL), 0);
+    assert_int_equal(parse("--version", NULL, NULL, NULL), 0);
+}
+
+static void bad_options_are_named(void **state)
+{
+    is_refused("--socket-path", NULL, NULL, NULL, NULL);
+    is_refused("--bogus", "--bogus", NULL, NULL, NULL);
+    is_refused("-x", "-x", NULL, NULL, NULL);
+    is_refused("--direct needs", "--direct", NULL, NULL, NULL);
+    is_refused("stray", "--direct", "s", "stray", NULL);
+    is_refused("--fd: 'x'", "--fd", "x", NULL, NULL);
+    is_refused("--fd: '-1'", "--fd", "-1", NULL, NULL);
+    is_refused("exclude", "--fd", "3", "--socket-path", "s");
+    is_refused("--device: ''", "--device", "", NULL, NULL);
+    is_refused("--contexts: '0'", "--contexts", "0", NULL, NULL);
+    is_refused("--contexts: '1K'", "--contexts", "1K", NULL, NULL);
+    is_refused("--log-level: 'loud'", "--log-level", "loud", NULL, NULL);
+    is_refused("--arena-size: 'big'", "--arena-size", "big", NULL, NULL);
+    is_refused("--arena-size: 512K", "--arena-size", "512K", NULL, NULL);
+    is_refused("--arena-max: 5G", "--arena-max", "5G", NULL, NULL);
+    is_refused("--arena-max: 2000000", "--arena-max", "2000000", NULL, NULL);
+}
+
+static void arena_sizes_must_agree(void **state)
+{
+    assert_int_equal(parse("--fd=3", "--arena-size=128M", "--arena-max=256M", NULL), 0);
+    is_refused("larger than --arena-max", "--fd=3", "--arena-size=128M", "--arena-max=64M", NULL);
+    assert_int_equal(parse("--fd=3", "--arena-max=32M", NULL, NULL), 0);
+    assert_int_equal(o.arena_default, 32ull << 20);
+    assert_int_equal(parse("--fd=3", "--arena-max=4G", NULL, NULL), 0);
+    assert_true(o.arena_max == VGR_ARENA_MAX);
+}
+
+static void sizes_have_suffixes(void **state)
+{
+    uint64_t n;
+
+    assert_int_equal(vgr_size_parse("4096", &n), 0);
+    assert_int_equal(n, 4096);
+    assert_int_equal(vgr_size_parse("3k", &n), 0);
+    assert_int_equal(n, 3072);
+    assert_int_equal(vgr_size_parse("64M", &n), 0);
+    assert_int_equal(n, 64 << 20);
+    assert_int_equal(vgr_size_parse("2G", &n), 0);
+    assert_int_equal(n, 2ull << 30);
+    assert_int_equal(vgr_size_parse("", &n), -EINVAL);
+    assert_int_equal(vgr_size_parse("M", &n), -EINVAL);
+    assert_int_equal(vgr_size_parse("-1", &n), -EINVAL);
+    assert_int_equal(vgr_size_parse("1MB", &n), -EINVAL);
+    assert_int_equal(vgr_size_parse("1T", &n), -EINVAL);
+    assert_int_equal(vgr_size_parse("99999999999999999999", &n), -EINVAL);
+    assert_int_equal(vgr_size_parse("18014398509481984K", &n), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(devices_accumulate),
+        cmocka_unit_test(modes_need_no_socket),
+        cmocka_unit_test(bad_options_are_named),
+        cmocka_unit_test(arena_sizes_must_agree),
+        cmocka_unit_test(sizes_have_suffixes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

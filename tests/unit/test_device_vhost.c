@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * QEMU is played here: over a socket, with guest memory and a control queue.
+ */
+#include "vgr_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/log.h"
+#include "device/gpu_cmd.h"
+#include "device/vhost.h"
+#include "fake_guest.h"
+#include "fake_worker.h"
+
+#define SIZE 16
+#define REQ 0x90000
+#define RESP 0xa0000
+#define ARENA MIB
+
+struct fixture {
+    struct fake_guest g; /* its queue is only used to reach the rings */
+    struct vgr_loop loop;
+    struct vgr_worker_pool pool;
+    struct vgr_vhost v;
+    int sock, kick, call;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    static const struct vgr_capset cap = {
+        .magic = VGR_MAGIC, .arena_min = ARENA, .arena_max = ARENA, .arena_default = ARENA,
+    };
+    int s[2];
+
+    memset(&f, 0, sizeof(f));
+    guest_init(&f.g, SIZE, 0, true);
+    if (vgr_loop_init(&f.loop) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s))
+        return -1;
+    f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2};
+    f.sock = s[0];
+    fcntl(f.sock, F_SETFL, O_NONBLOCK);
+    f.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    f.call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    *state = &f;
+    if (vgr_vhost_init(&f.v, &f.loop, &f.pool, &cap, -1, NULL))
+        return -1;
+    return vgr_vhost_connect(&f.v, s[1]);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    vgr_worker_pool_finish(&f->pool, 5000);
+    vgr_vhost_finish(&f->v);
+    vgr_loop_finish(&f->loop);
+    close(f->sock);
+    close(f->kick);
+    close(f->call);
+    guest_finish(&f->g);
+    return 0;
+}
+
+static void serve_events(struct fixture *f, int ms)
+{
+    f->loop.next = 0;
+    f->loop.n_events = epoll_wait(f->loop.epoll_fd, f->loop.events, VGR_LOOP_BATCH, ms);
+    while (f->loop.next < f->loop.n_events) {
+        struct vgr_watch *w = f->loop.events[f->loop.next++].data.ptr;
+
+        if (w)
+            w->ready(w, EPOLLIN);
+    }
+}
+
+#define UNTIL(f, condition)                                                                        \
+    do {                                                                                           \
+        uint64_t end_ = vgr_now_ms() + 5000;                                                       \
+        while (!(condition)) {                                                                     \
+            assert_true(vgr_now_ms() < end_);                                                      \
+            serve_events(f, 50);                                                                   \
+        }                                                                                          \
+    } while (0)
+
+/* ---- QEMU's side ---- */
+
+static void send_raw(struct fixture *f, const void *buf, size_t len, int fd)
+{
+    struct iovec iov = {(void *)buf, len};
+    union {
+        struct cmsghdr h;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+        control.h.cmsg_level = SOL_SOCKET;
+        control.h.cmsg_type = SCM_RIGHTS;
+        control.h.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.h), &fd, sizeof(int));
+    }
+    assert_int_equal(sendmsg(f->sock, &msg, MSG_NOSIGNAL), len);
+}
+
+static void send_msg(struct fixture *f, uint32_t request, uint32_t flags, const void *payload,
+                     uint32_t size, int fd)
+{
+    uint32_t buf[256] = {request, flags, size};
+
+    if (size)
+        memcpy(buf + 3, payload, size);
+    send_raw(f, buf, 12 + size, fd);
+}
+
+/* Sends with NEED_REPLY and returns what the device says. */
+static uint64_t confirm(struct fixture *f, uint32_t request, const void *payload, uint32_t size,
+                        int fd)
+{
+    uint8_t answer[64];
+    uint64_t result;
+    ssize_t n;
+
+    send_msg(f, request, 1 | VGR_VHOST_NEED_REPLY, payload, size, fd);
+    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    assert_int_equal(n, 20);
+    memcpy(&result, answer + 12, sizeof(result));
+    return result;
+}
+
+static bool disconnected(struct fixture *f)
+{
+    char c;
+
+    serve_events(f, 0);
+    return recv(f->sock, &c, 1, 0) == 0;
+}
+
+static uint64_t set_state(struct fixture *f, uint32_t request, uint32_t index, uint32_t num)
+{
+    struct vgr_vhost_vring_state s = {index, num};
+
+    return confirm(f, request, &s, sizeof(s), -1);
+}
+
+static uint64_t add_region(struct fixture *f, int i)
+{
+    const struct vgr_mem_range *r = &fake_ranges[i];
+    struct vgr_vhost_one_region m = {.region = {r->gpa, r->size, r->uaddr, r->offset}};
+
+    return confirm(f, VGR_VHOST_ADD_MEM_REG, &m, sizeof(m), f->g.fd);
+}
+
+static void start_queue(struct fixture *f)
+{
+    struct vgr_vhost_vring_addr a = {
+        .desc = UADDR + DESC_GPA, .avail = UADDR + AVAIL_GPA, .used = UADDR + USED_GPA,
+    };
+    uint64_t features = 1ull << 29 | 1ull << 32, zero = 0;
+
+    assert_int_equal(confirm(f, VGR_VHOST_SET_FEATURES, &features, 8, -1), 0);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_NUM, 0, SIZE), 0);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_BASE, 0, f->g.avail_idx), 0);
+    assert_int_equal(confirm(f, VGR_VHOST_SET_VRING_ADDR, &a, sizeof(a), -1), 0);
+    assert_int_equal(confirm(f, VGR_VHOST_SET_VRING_KICK, &zero, 8, f->kick), 0);
+    assert_int_equal(confirm(f, VGR_VHOST_SET_VRING_CALL, &zero, 8, f->call), 0);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 1), 0);
+}
+
+static void start(struct fixture *f)
+{
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(add_region(f, i), 0);
+    start_queue(f);
+}
+
+/* ---- The guest's side ---- */
+
+static void offer(struct fixture *f, uint32_t type, uint32_t ctx, const void *body, size_t len)
+{
+    struct vgr_gpu_hdr h = {.type = type, .ctx_id = ctx};
+
+    memcpy(guest_ptr(&f->g, REQ), &h, sizeof(h));
+    if (len)
+        memcpy((uint8_t *)guest_ptr(&f->g, REQ) + sizeof(h), body, len);
+    guest_desc(&f->g, 0, REQ, (uint32_t)(sizeof(h) + len), VGR_DESC_NEXT, 1);
+    guest_desc(&f->g, 1, RESP, 0x800, VGR_DESC_WRITE, 0);
+    *guest_used_event(&f->g) = f->g.used_seen;
+    guest_offer(&f->g, 0);
+    vgr_event_signal(f->kick);
+}
+
+static uint32_t ask(struct fixture *f, uint32_t type, uint32_t ctx, const void *body, size_t len)
+{
+    int head;
+
+    offer(f, type, ctx, body, len);
+    UNTIL(f, (head = guest_used(&f->g, NULL)) >= 0);
+    assert_int_equal(head, 0);
+    assert_true(vgr_event_read(f->call));
+    return ((const struct vgr_gpu_hdr *)guest_ptr(&f->g, RESP))->type;
+}
+
+static void open_worker(struct fixture *f)
+{
+    uint32_t create[12] = {1}, id[2] = {1};
+    struct {
+        struct vgr_gpu_attach_backing cmd;
+        struct vgr_gpu_mem_entry entry;
+    } backing = {{1, 1}, {GPA_C, ARENA, 0}};
+    struct {
+        struct vgr_gpu_submit cmd;
+        struct vgr_submit s;
+    } open = {{sizeof(struct vgr_submit), 0},
+              {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .resource = 1, .size = ARENA}};
+
+    assert_int_equal(ask(f, VGR_GPU_CTX_CREATE, 1, NULL, 0), VGR_GPU_OK);
+    assert_int_equal(ask(f, VGR_GPU_RESOURCE_CREATE_3D, 1, create, sizeof(create)), VGR_GPU_OK);
+    assert_int_equal(ask(f, VGR_GPU_ATTACH_BACKING, 1, &backing, sizeof(backing)), VGR_GPU_OK);
+    assert_int_equal(ask(f, VGR_GPU_CTX_ATTACH_RESOURCE, 1, id, sizeof(id)), VGR_GPU_OK);
+    assert_int_equal(ask(f, VGR_GPU_SUBMIT_3D, 1, &open, sizeof(open)), VGR_GPU_OK);
+    assert_int_equal(f->pool.alive, 1);
+}
+
+/* ---- Tests ---- */
+
+static void features_are_offered(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(confirm(f, VGR_VHOST_GET_FEATURES, NULL, 0, -1) & 1ull << 30);
+    assert_true(confirm(f, VGR_VHOST_GET_PROTOCOL_FEATURES, NULL, 0, -1) & 1 << 9);
+    assert_int_equal(confirm(f, VGR_VHOST_GET_QUEUE_NUM, NULL, 0, -1), 2);
+    assert_int_equal(confirm(f, VGR_VHOST_GET_MAX_MEM_SLOTS, NULL, 0, -1), 32);
+}
+
+static void config_space_has_one_capset(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t config[3 + 5] = {0, 20, 0}, answer[3 + 3 + 5];
+    ssize_t n;
+
+    send_msg(f, VGR_VHOST_GET_CONFIG, 1, config, sizeof(config), -1);
+    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    assert_int_equal(n, sizeof(answer));
+    assert_int_equal(answer[6 + 3], 1);
+    /* From anywhere, up to the largest size: never more than is there. */
+    config[0] = UINT32_MAX;
+    send_msg(f, VGR_VHOST_GET_CONFIG, 1, config, sizeof(config), -1);
+    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    assert_int_equal(answer[6 + 3], 0);
+}
+
+static void queue_serves_the_guest(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    assert_int_equal(ask(f, VGR_GPU_CTX_CREATE, 1, NULL, 0), VGR_GPU_OK);
+    assert_int_equal(ask(f, VGR_GPU_CTX_CREATE, 1, NULL, 0), VGR_GPU_ERR_CONTEXT_ID);
+}
+
+static void queue_does_not_run_before_it_is_enabled(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 0), 0);
+    offer(f, VGR_GPU_CTX_CREATE, 1, NULL, 0);
+    serve_events(f, 50);
+    assert_int_equal(guest_used(&f->g, NULL), -1);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 1), 0);
+    assert_int_equal(guest_used(&f->g, NULL), 0);
+}
+
+static void queue_survives_a_new_memory_table(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_vhost_one_region c = {.region = {GPA_C, MIB, UADDR + GPA_C, 0}};
+
+    start(f);
+    open_worker(f);
+    assert_int_equal(add_region(f, 0), 1); /* is there already */
+    assert_int_equal(ask(f, VGR_GPU_CTX_CREATE, 2, NULL, 0), VGR_GPU_OK);
+    assert_int_equal(f->pool.alive, 1);
+    /* The arena's region goes, and its worker. */
+    assert_int_equal(confirm(f, VGR_VHOST_REM_MEM_REG, &c, sizeof(c), -1), 0);
+    UNTIL(f, !f->pool.alive);
+    assert_int_equal(ask(f, VGR_GPU_CTX_CREATE, 3, NULL, 0), VGR_GPU_OK);
+}
+
+static void stop_waits_for_the_workers(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_vhost_vring_state s = {0, 0};
+    uint32_t answer[5];
+    ssize_t n;
+
+    start(f);
+    open_worker(f);
+    send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
+    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    assert_int_equal(f->pool.alive, 0);
+    assert_int_equal(n, 20);
+    assert_int_equal(answer[4], f->g.avail_idx);
+    assert_int_equal(((struct vgr_control *)guest_ptr(&f->g, GPA_C))->state, VGR_STATE_FAILED);
+    /* And goes on afterwards. */
+    start_queue(f);
+    open_worker(f);
+}
+
+static void ring_outside_of_memory_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(add_region(f, 1), 0);
+    start_queue(f);
+    assert_true(f->v.not_shared_said);
+    assert_false(disconnected(f));
+}
+
+static void memory_that_nobody_writes_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    vgr_event_signal(f->kick);
+    UNTIL(f, f->v.not_shared_said);
+}
+
+static void broken_ring_does_not_end_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    f->g.avail_idx += 1000;
+    offer(f, VGR_GPU_CTX_CREATE, 1, NULL, 0);
+    serve_events(f, 50);
+    assert_int_equal(guest_used(&f->g, NULL), -1);
+    assert_int_equal(confirm(f, VGR_VHOST_GET_QUEUE_NUM, NULL, 0, -1), 2);
+}
+
+static void malformed_message_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    open_worker(f);
+    send_msg(f, VGR_VHOST_SET_FEATURES, 1, "abc", 3, -1);
+    UNTIL(f, disconnected(f));
+    assert_true(f->loop.stop); /* --fd */
+    UNTIL(f, !f->pool.alive);
+    assert_int_equal(f->v.mem.n, 0);
+}
+
+static void impossible_requests_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_vhost_one_region m = {.region = {0, 1ull << 60, 0, 0}};
+    uint64_t queue = 7;
+
+    assert_int_equal(confirm(f, VGR_VHOST_ADD_MEM_REG, &m, sizeof(m), f->g.fd), 1);
+    assert_int_equal(confirm(f, VGR_VHOST_REM_MEM_REG, &m, sizeof(m), -1), 1);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_NUM, 2, 16), 1);
+    assert_int_equal(confirm(f, VGR_VHOST_SET_VRING_KICK, &queue, 8, f->kick), 1);
+    assert_int_equal(confirm(f, 99, NULL, 0, -1), 1);
+    assert_false(disconnected(f));
+}
+
+/* Messages of the right form, with any contents. Whatever comes of it, nothing of ours may break. */
+static void any_message_is_survived(void **state)
+{
+    static const struct {
+        uint8_t request, size;
+        bool fd;
+    } forms[] = {
+        {2, 8, false}, {5, 40, true}, {5, 8, false}, {8, 8, false}, {9, 40, false}, {10, 8, false},
+        {11, 8, false}, {12, 8, true}, {13, 8, true}, {18, 8, false}, {24, 32, false},
+        {25, 32, false}, {33, 8, true}, {34, 0, false}, {37, 40, true}, {38, 40, false},
+        {12, 8, true}, {18, 8, false}, {37, 40, true}, {99, 8, true},
+    };
+    unsigned seed = 1, served = 0;
+
+    teardown(state);
+    for (int round = 0; round < 200; round++) {
+        struct fixture *f;
+
+        setup(state);
+        f = *state;
+        start(f);
+        if (round % 4 == 0)
+            open_worker(f);
+        for (int i = 0; i < 50 && f->v.fd >= 0; i++, served++) {
+            unsigned k = (unsigned)rand_r(&seed) % (sizeof(forms) / sizeof(forms[0]));
+            uint32_t payload[16];
+
+            /* Small numbers, addresses of the rings and of memory, and noise. */
+            for (int j = 0; j < 16; j++) {
+                static const uint32_t likely[] = {0, 0, 0, 1, 8, 16, UADDR >> 32, DESC_GPA,
+                                                  USED_GPA, MIB, 4096, 0xfffff000};
+
+                payload[j] = rand_r(&seed) % 16 ? likely[(unsigned)rand_r(&seed) % 12]
+                                                : (uint32_t)rand_r(&seed);
+            }
+            if (forms[k].request == VGR_VHOST_SET_MEM_TABLE)
+                payload[0] = forms[k].fd;
+            else if (forms[k].size == 8)
+                payload[0] %= 2;
+            if (forms[k].size == 32)
+                payload[1] = 20; /* a config's size */
+            send_msg(f, forms[k].request, rand_r(&seed) % 16 ? 9 : 1, payload, forms[k].size,
+                     !forms[k].fd ? -1 : forms[k].size == 40 ? f->g.fd : f->kick);
+            vgr_event_signal(f->kick);
+            serve_events(f, 0);
+            while (recv(f->sock, payload, sizeof(payload), 0) > 0)
+                continue;
+        }
+        if (round < 199)
+            teardown(state);
+    }
+    assert_true(served > 2000); /* most of them were taken seriously */
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(features_are_offered),
+        T(config_space_has_one_capset),
+        T(queue_serves_the_guest),
+        T(queue_does_not_run_before_it_is_enabled),
+        T(queue_survives_a_new_memory_table),
+        T(stop_waits_for_the_workers),
+        T(ring_outside_of_memory_is_noticed),
+        T(memory_that_nobody_writes_is_noticed),
+        T(broken_ring_does_not_end_the_connection),
+        T(malformed_message_ends_the_connection),
+        T(impossible_requests_are_refused),
+        T(any_message_is_survived),
+    };
+
+    vgr_log_init("test", VGR_LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
