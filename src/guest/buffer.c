@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Buffers on the host. Their addresses are made up: a base that no program can map, distinct for
+ * each buffer, so that GGML's arithmetic on tensor addresses works and following one faults.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "guest/device.h"
+#include "guest/log.h"
+#include "guest/tensor.h"
+#include "guest/xfer.h"
+
+/* Not canonical on any 64-bit machine; handles are at most 16 bits. */
+#define BASE          (UINT64_C(1) << 62)
+#define BASE_SHIFT    44
+#define SIZE_MAX_HERE ((UINT64_C(1) << BASE_SHIFT) - 1)
+
+static struct vgr_rows one_row(const struct ggml_tensor *t, size_t offset, size_t size)
+{
+    struct vgr_buffer *b = vgr_tensor_buffer(t->buffer ? t->buffer : t->view_src->buffer);
+
+    return (struct vgr_rows){
+        .buffer = b->handle,
+        .offset = (uint64_t)(uintptr_t)t->data - b->base + offset,
+        .size = size,
+        .n = 1,
+    };
+}
+
+/* ---- Buffer ---- */
+
+void vgr_buffer_free(ggml_backend_buffer_t buffer)
+{
+    struct vgr_buffer *b = buffer->context;
+    struct vgr_cmd_handle cmd = {.h.op = VGR_CMD_BUFFER_FREE, .handle = b->handle};
+
+    if (vgr_conn_lock(b->conn)) {
+        vgr_conn_push(b->conn, &cmd, sizeof(cmd), NULL, 0);
+        /* The handle may be taken again at once: the ring keeps the order. Graphs that name it are
+         * dead from here on. */
+        __atomic_fetch_add(&b->conn->buffer_epoch[b->handle], 1, __ATOMIC_RELAXED);
+        vgr_handles_give(&b->conn->buffers, b->handle);
+        vgr_conn_publish(b->conn);
+        vgr_conn_unlock(b->conn);
+    }
+    free(b);
+}
+
+static void *buffer_get_base(ggml_backend_buffer_t buffer)
+{
+    return (void *)(uintptr_t)((struct vgr_buffer *)buffer->context)->base;
+}
+
+static enum ggml_status buffer_init_tensor(ggml_backend_buffer_t buffer, struct ggml_tensor *t)
+{
+    struct vgr_buffer *b = buffer->context;
+    struct vgr_cmd_init_tensor cmd = {.h.op = VGR_CMD_INIT_TENSOR};
+    struct vgr_place place;
+
+    if (!ggml_is_quantized(t->type) || t->view_src ||
+        vgr_device_alloc_size(b->device, t) <= ggml_nbytes(t) || !vgr_tensor_place(t, &place))
+        return GGML_STATUS_SUCCESS;
+    vgr_tensor_record(&cmd.tensor, t, &place, true);
+    if (!vgr_conn_lock(b->conn))
+        return GGML_STATUS_FAILED;
+    vgr_conn_push(b->conn, &cmd, sizeof(cmd), NULL, 0);
+    vgr_conn_unlock(b->conn);
+    return GGML_STATUS_SUCCESS;
+}
+
+static void buffer_memset_tensor(ggml_backend_buffer_t buffer, struct ggml_tensor *t, uint8_t value,
+                                 size_t offset, size_t size)
+{
+    struct vgr_rows r = one_row(t, offset, size);
+
+    vgr_xfer_memset(((struct vgr_buffer *)buffer->context)->conn, r.buffer, r.offset, size, value);
+}
+
+static void buffer_set_tensor(ggml_backend_buffer_t buffer, struct ggml_tensor *t, const void *data,
+                              size_t offset, size_t size)
+{
+    vgr_xfer_set(((struct vgr_buffer *)buffer->context)->conn, one_row(t, offset, size), data);
+}
+
+static void buffer_get_tensor(ggml_backend_buffer_t buffer, const struct ggml_tensor *t, void *data,
+                              size_t offset, size_t size)
+{
+    struct vgr_conn *c = ((struct vgr_buffer *)buffer->context)->conn;
+    uint64_t seq = vgr_xfer_get(c, one_row(t, offset, size), data);
+
+    if (seq)
+        vgr_conn_wait(c, seq);
+}
+
+static void buffer_set_tensor_2d(ggml_backend_buffer_t buffer, struct ggml_tensor *t,
+                                 const void *data, size_t offset, size_t size, size_t n_copies,
+                                 size_t stride_tensor, size_t stride_data)
+{
+    struct vgr_rows r = one_row(t, offset, size);
+
+    r.n = n_copies;
+    r.stride = stride_tensor;
+    r.pitch = stride_data;
+    vgr_xfer_set(((struct vgr_buffer *)buffer->context)->conn, r, data);
+}
+
+static void buffer_get_tensor_2d(ggml_backend_buffer_t buffer, const struct ggml_tensor *t,
+                                 void *data, size_t offset, size_t size, size_t n_copies,
+                                 size_t stride_tensor, size_t stride_data)
+{
+    struct vgr_conn *c = ((struct vgr_buffer *)buffer->context)->conn;
+    struct vgr_rows r = one_row(t, offset, size);
+    uint64_t seq;
+
+    r.n = n_copies;
+    r.stride = stride_tensor;
+    r.pitch = stride_data;
+    seq = vgr_xfer_get(c, r, data);
+    if (seq)
+        vgr_conn_wait(c, seq);
+}
+
+static bool buffer_cpy_tensor(ggml_backend_buffer_t buffer, const struct ggml_tensor *src,
+                              struct ggml_tensor *dst)
+{
+    return vgr_tensor_copy(((struct vgr_buffer *)buffer->context)->conn, src, dst, 0) != 0;
+}
+
+static void buffer_clear(ggml_backend_buffer_t buffer, uint8_t value)
+{
+    struct vgr_buffer *b = buffer->context;
+
+    vgr_xfer_memset(b->conn, b->handle, 0, buffer->size, value);
+}
+
+static const struct ggml_backend_buffer_i buffer_iface = {
+    .free_buffer = vgr_buffer_free,
+    .get_base = buffer_get_base,
+    .init_tensor = buffer_init_tensor,
+    .memset_tensor = buffer_memset_tensor,
+    .set_tensor = buffer_set_tensor,
+    .get_tensor = buffer_get_tensor,
+    .set_tensor_2d = buffer_set_tensor_2d,
+    .get_tensor_2d = buffer_get_tensor_2d,
+    .cpy_tensor = buffer_cpy_tensor,
+    .clear = buffer_clear,
+};
+
+/* ---- Buffer type ---- */
+
+static const char *buft_get_name(ggml_backend_buffer_type_t buft)
+{
+    return ((struct vgr_device *)buft->context)->name;
+}
+
+static size_t buft_get_alignment(ggml_backend_buffer_type_t buft)
+{
+    return ((struct vgr_device *)buft->context)->info->alignment;
+}
+
+static size_t buft_get_max_size(ggml_backend_buffer_type_t buft)
+{
+    uint64_t size = ((struct vgr_device *)buft->context)->info->max_size;
+
+    return size < SIZE_MAX_HERE ? size : SIZE_MAX_HERE;
+}
+
+static size_t buft_get_alloc_size(ggml_backend_buffer_type_t buft, const struct ggml_tensor *t)
+{
+    return vgr_device_alloc_size(buft->context, t);
+}
+
+/* Asks the host for memory. Returns the handle, 0 if there is none. */
+static uint32_t alloc_on_host(struct vgr_device *d, size_t size)
+{
+    struct vgr_conn *c = d->conn;
+    struct vgr_cmd_alloc cmd = {
+        .h.op = VGR_CMD_BUFFER_ALLOC, .h.flags = VGR_CMD_F_AWAIT, .device = d->index, .size = size};
+    struct vgr_alloc_reply reply = {0};
+    uint32_t block;
+    uint64_t seq = 0;
+
+    if (!vgr_conn_lock(c))
+        return 0;
+    cmd.buffer = vgr_handles_take(&c->buffers);
+    if (cmd.buffer && vgr_conn_alloc(c, sizeof(reply), &cmd.reply_off, &block)) {
+        seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+        vgr_conn_get_later(c, block, cmd.reply_off, sizeof(reply), seq, &reply);
+    }
+    vgr_conn_unlock(c);
+    if (!cmd.buffer)
+        vgr_say_error("%s: no more than %u buffers at once", d->name, c->buffers.max);
+    if (seq && vgr_conn_wait(c, seq) && reply.ok)
+        return cmd.buffer;
+
+    if (cmd.buffer && vgr_conn_lock(c)) {
+        vgr_handles_give(&c->buffers, cmd.buffer);
+        vgr_conn_unlock(c);
+    }
+    return 0;
+}
+
+static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, size_t size)
+{
+    struct vgr_device *d = buft->context;
+    struct vgr_buffer *b;
+    uint32_t handle;
+
+    if (size > buft_get_max_size(buft))
+        return NULL;
+    b = malloc(sizeof(*b));
+    handle = b ? alloc_on_host(d, size) : 0;
+    if (!handle) {
+        free(b);
+        return NULL;
+    }
+    *b = (struct vgr_buffer){
+        .conn = d->conn,
+        .device = d,
+        .handle = handle,
+        .base = BASE + ((uint64_t)handle << BASE_SHIFT),
+    };
+    return ggml_backend_buffer_init(buft, buffer_iface, b, size);
+}
+
+void vgr_buft_init(struct vgr_device *d)
+{
+    d->buft = (struct ggml_backend_buffer_type){
+        .iface =
+            {
+                .get_name = buft_get_name,
+                .alloc_buffer = buft_alloc_buffer,
+                .get_alignment = buft_get_alignment,
+                .get_max_size = buft_get_max_size,
+                .get_alloc_size = buft_get_alloc_size,
+            },
+        .device = &d->dev,
+        .context = d,
+    };
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Opening the connection: find a device, make the arena, exchange hello and reply.
+ *
+ * Nothing in the reply is trusted: it is copied out of the arena once, then checked, then used.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "guest/conn.h"
+#include "guest/dict.h"
+#include "guest/log.h"
+
+#define PAGE 4096u
+
+/* An arena has at least room for a small ring, both dictionaries and transfers worth the name. */
+#define ARENA_MIN  (1u << 20)
+#define ARENA_MAX  (UINT64_C(0xfffff000)) /* offsets have 32 bits */
+#define DICT_ROOM  (64u << 10)
+#define REPLY_ROOM (64u << 10)
+
+#define STARTING_MS 5000
+#define READY_MS    60000
+
+#define SPIN_MAX_NS 50000
+
+/* Sanity bounds for what the host may claim. Streams are 16 bits on the wire. */
+#define MAX_HANDLES       65535u
+#define MAX_TENSORS       (1u << 20)
+#define MAX_ALIGNMENT     (1u << 16)
+#define GRAPHS_PER_STREAM 32u
+
+static struct vgr_conn *the_conn;
+static bool tried, forked;
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- After fork() ---- */
+
+/* The child shares the arena with its parent and must keep its hands off. Locks may be held by
+ * threads that the child does not have; a failed connection never takes them. */
+static void in_child(void)
+{
+    forked = true;
+    if (the_conn) {
+        __atomic_store_n(&the_conn->drained, UINT64_MAX, __ATOMIC_RELAXED);
+        __atomic_store_n(&the_conn->failed, 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* ---- Sizes ---- */
+
+static uint64_t parse_size(const char *text)
+{
+    char *end;
+    unsigned long long n = strtoull(text, &end, 10);
+    int shift = 0;
+
+    switch (*end) {
+    case 'k':
+    case 'K':
+        shift = 10;
+        break;
+    case 'm':
+    case 'M':
+        shift = 20;
+        break;
+    case 'g':
+    case 'G':
+        shift = 30;
+        break;
+    }
+    if (end == text || n > ARENA_MAX >> shift || end[shift ? 1 : 0])
+        return 0;
+    return (uint64_t)n << shift;
+}
+
+static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* The size to try first: what the host proposes, or VGR_ARENA, within the limits of both ends. */
+static uint64_t first_size(const struct vgr_capset *cap)
+{
+    const char *env = getenv("VGR_ARENA");
+    uint64_t size = cap->arena_default;
+
+    if (env) {
+        size = parse_size(env);
+        if (!size) {
+            vgr_say_warn("VGR_ARENA=%s is not a size (bytes, or with K, M or G)", env);
+            size = cap->arena_default;
+        }
+    }
+    if (cap->arena_max)
+        size = clamp(size, cap->arena_min, cap->arena_max);
+    return clamp(size, ARENA_MIN, ARENA_MAX) & ~(uint64_t)(PAGE - 1);
+}
+
+static uint32_t ring_size(uint64_t arena)
+{
+    uint32_t size = 1u << 20;
+
+    while (size > VGR_RING_MIN && size > arena / 16)
+        size /= 2;
+    return size;
+}
+
+/* ---- Hello ---- */
+
+static int write_hello(struct vgr_conn *c)
+{
+    struct vgr_control *ctl = (struct vgr_control *)c->transport.arena;
+    struct vgr_hello *h = &ctl->hello;
+    int64_t len;
+
+    h->magic = VGR_MAGIC;
+    h->version = VGR_PROTOCOL_VERSION;
+    h->arena_size = c->transport.arena_size;
+    h->ring_off = VGR_CONTROL_SIZE;
+    h->ring_size = ring_size(h->arena_size);
+    h->heap_off = h->ring_off + h->ring_size;
+    h->dict_off = h->heap_off;
+    h->reply_off = h->dict_off + DICT_ROOM;
+    h->reply_cap = REPLY_ROOM;
+
+    len = vgr_names_write(&c->own, c->transport.arena + h->dict_off, DICT_ROOM);
+    if (len < 0)
+        return (int)len;
+    h->dict_len = (uint32_t)len;
+
+    vgr_ring_producer_init(&c->ring, c->transport.arena);
+    vgr_heap_init(&c->heap, h->heap_off,
+                  (h->arena_size - h->heap_off) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
+    return 0;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* Waits until the worker is ready. -EAGAIN: the arena was refused, try a smaller one. */
+static int wait_ready(struct vgr_conn *c)
+{
+    const struct vgr_control *ctl = (const struct vgr_control *)c->transport.arena;
+    int64_t start = now_ms();
+    struct timespec pause = {.tv_nsec = 200000};
+    char text[VGR_CONTROL_TEXT];
+    const char *what;
+
+    for (;;) {
+        uint32_t state = __atomic_load_n(&ctl->state, __ATOMIC_ACQUIRE);
+        int64_t waited = now_ms() - start;
+
+        if (state == VGR_STATE_READY)
+            return 0;
+        if (state == VGR_STATE_FAILED) {
+            uint32_t error = ctl->error;
+
+            if (error == VGR_ERROR_ARENA)
+                return -EAGAIN;
+            vgr_say_clean(text, sizeof(text), ctl->error_text, sizeof(ctl->error_text));
+            vgr_say_error("the host refuses: error %u: %s", error, text);
+            return -ECONNREFUSED;
+        }
+        if (c->transport.ops->alive_is_quick && !c->transport.ops->alive(&c->transport)) {
+            /* The last word may have been written just before the hang-up. */
+            if (__atomic_load_n(&ctl->state, __ATOMIC_ACQUIRE) == VGR_STATE_FAILED)
+                continue;
+            what = "the host hung up";
+            break;
+        }
+        if (state == VGR_STATE_NONE && waited > STARTING_MS) {
+            what = "the host does not answer";
+            break;
+        }
+        if (waited > READY_MS) {
+            what = "the host takes too long to start";
+            break;
+        }
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 5000000)
+            pause.tv_nsec *= 2;
+    }
+    vgr_say_error("%s", what);
+    return -ETIMEDOUT;
+}
+
+/* ---- Reply ---- */
+
+static bool check_device(struct vgr_device_info *d)
+{
+    char clean[sizeof(d->description)];
+
+    vgr_say_clean(clean, sizeof(d->name), d->name, sizeof(d->name));
+    strcpy(d->name, clean);
+    vgr_say_clean(clean, sizeof(d->description), d->description, sizeof(d->description));
+    strcpy(d->description, clean);
+    return d->alignment && !(d->alignment & (d->alignment - 1)) && d->alignment <= MAX_ALIGNMENT &&
+           d->max_size;
+}
+
+static int parse_reply(struct vgr_conn *c, const uint8_t *copy)
+{
+    struct vgr_reply *r = &c->reply;
+
+    memcpy(r, copy, sizeof(*r));
+    if (r->magic != VGR_MAGIC || r->version != VGR_PROTOCOL_VERSION || !r->n_devices ||
+        r->n_devices > VGR_MAX_DEVICES || !r->max_buffers || !r->max_streams || !r->max_graphs ||
+        !r->max_tensors)
+        return -EPROTO;
+    if (r->dict_off < sizeof(*r) || r->dict_off % 8 || r->dict_off > REPLY_ROOM ||
+        r->dict_len > REPLY_ROOM - r->dict_off ||
+        vgr_names_read(&c->host, copy + r->dict_off, r->dict_len))
+        return -EPROTO;
+    for (uint32_t i = 0; i < r->n_devices; i++) {
+        if (!check_device(&r->devices[i]))
+            return -EPROTO;
+    }
+    r->max_buffers = (uint32_t)clamp(r->max_buffers, 1, MAX_HANDLES);
+    r->max_streams = (uint32_t)clamp(r->max_streams, 1, MAX_HANDLES);
+    r->max_graphs = (uint32_t)clamp(r->max_graphs, 1, MAX_HANDLES);
+    r->max_tensors = (uint32_t)clamp(r->max_tensors, 1, MAX_TENSORS);
+    return 0;
+}
+
+static int read_reply(struct vgr_conn *c)
+{
+    uint8_t *copy = malloc(REPLY_ROOM);
+    int err;
+
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, c->transport.arena + c->ring.ctl->hello.reply_off, REPLY_ROOM);
+    err = parse_reply(c, copy);
+    free(copy);
+    if (err)
+        vgr_say_error("the host's reply makes no sense");
+    return err;
+}
+
+static int setup(struct vgr_conn *c)
+{
+    struct vgr_reply *r = &c->reply;
+
+    vgr_names_map(&c->map, &c->own, &c->host);
+    c->graphs_per_stream = (uint32_t)clamp(r->max_graphs / r->max_streams, 1, GRAPHS_PER_STREAM);
+    c->buffer_epoch = calloc(r->max_buffers + 1, sizeof(*c->buffer_epoch));
+    if (!c->buffer_epoch || vgr_handles_init(&c->buffers, r->max_buffers) ||
+        vgr_handles_init(&c->streams, r->max_streams) ||
+        vgr_handles_init(&c->graphs, r->max_graphs))
+        return -ENOMEM;
+
+    /* Spinning takes the CPU that the host's thread may need, if there is only one. */
+    c->spin_max_ns = get_nprocs() > 1 ? SPIN_MAX_NS : 0;
+    c->spin_ns = c->spin_max_ns;
+    return 0;
+}
+
+/* ---- Opening ---- */
+
+static int connect_host(struct vgr_transport *t)
+{
+    const char *path = getenv("VGR_DIRECT");
+
+    return path && *path ? vgr_transport_direct(t, path) : vgr_transport_drm(t);
+}
+
+/* One attempt with an arena of *size bytes (0: not known yet). -EAGAIN: try half of *size. */
+static int attempt(struct vgr_conn *c, uint64_t *size)
+{
+    struct vgr_transport *t = &c->transport;
+    int err = connect_host(t);
+
+    if (err)
+        return err;
+    if (t->capset.version_min > VGR_PROTOCOL_VERSION ||
+        t->capset.version_max < VGR_PROTOCOL_VERSION) {
+        vgr_say_error("the host speaks protocol %u to %u, this library %u", t->capset.version_min,
+                      t->capset.version_max, VGR_PROTOCOL_VERSION);
+        err = -EPROTO;
+        goto fail;
+    }
+    if (!*size)
+        *size = first_size(&t->capset);
+    err = t->ops->arena(t, *size);
+    if (err) {
+        vgr_say_debug("arena of %llu bytes: %s", (unsigned long long)*size, strerror(-err));
+        err = -EAGAIN;
+        goto fail;
+    }
+    err = write_hello(c);
+    if (!err)
+        err = t->ops->open(t);
+    if (err) {
+        vgr_say_error("cannot open a context on the host: %s", strerror(-err));
+        goto fail;
+    }
+    err = wait_ready(c);
+    if (!err)
+        err = read_reply(c);
+    if (!err)
+        return 0;
+
+fail:
+    t->ops->close(t);
+    return err;
+}
+
+static int open_conn(struct vgr_conn *c)
+{
+    uint64_t size = 0;
+    int err;
+
+    vgr_dict_fill(&c->own);
+    while ((err = attempt(c, &size)) == -EAGAIN) {
+        uint64_t low = clamp(c->transport.capset.arena_min, ARENA_MIN, ARENA_MAX);
+
+        if (size / 2 < low) {
+            vgr_say_error("the host refuses every arena down to %llu bytes",
+                          (unsigned long long)size);
+            return -ENOMEM;
+        }
+        size = size / 2 & ~(uint64_t)(PAGE - 1);
+    }
+    if (err)
+        return err;
+    err = setup(c);
+    if (err) {
+        vgr_handles_free(&c->buffers);
+        vgr_handles_free(&c->streams);
+        vgr_handles_free(&c->graphs);
+        free(c->buffer_epoch);
+        c->transport.ops->close(&c->transport);
+        return err;
+    }
+    vgr_say_debug("%s: arena %llu MiB, %u devices, ggml %s on the host", c->transport.ops->name,
+                  (unsigned long long)(size >> 20), c->reply.n_devices, c->host.version);
+    return 0;
+}
+
+static void print_stats(void) __attribute__((destructor));
+
+/* At the end of the process the program's logger may be gone already, so this goes to stderr. */
+static void print_stats(void)
+{
+    const char *env = getenv("VGR_STATS");
+    char line[1024];
+    size_t n;
+
+    if (!the_conn || forked || !env || strcmp(env, "1"))
+        return;
+    n = vgr_counters_print(&the_conn->counters, line, sizeof(line));
+    fwrite(line, 1, n, stderr);
+}
+
+struct vgr_conn *vgr_conn_get(void)
+{
+    struct vgr_conn *c = NULL;
+
+    pthread_mutex_lock(&open_lock);
+    if (!tried && !getenv("VGR_NO_GUEST")) {
+        c = calloc(1, sizeof(*c));
+        if (c) {
+            pthread_mutex_init(&c->lock, NULL);
+            pthread_mutex_init(&c->sleep_lock, NULL);
+            pthread_cond_init(&c->sleep_cond, NULL);
+            if (open_conn(c)) {
+                free(c);
+            } else {
+                the_conn = c;
+                pthread_atfork(NULL, NULL, in_child);
+            }
+        }
+    }
+    tried = true;
+    c = the_conn;
+    pthread_mutex_unlock(&open_lock);
+    return c;
+}

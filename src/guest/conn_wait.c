@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waiting for the worker: see conn.h.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "guest/conn.h"
+
+#define MS INT64_C(1000000)
+
+/* Between two looks at the clock while spinning. */
+#define SPINS 64
+
+#define SPIN_MIN_NS 2000
+
+/* A sleep's first limit and its largest: a lost wake-up costs the first, an idle host the second. */
+#define SLEEP_FIRST (50 * MS)
+#define SLEEP_MAX   (1000 * MS)
+
+/* No progress for so long: ask the transport if anybody is there. */
+#define PATIENCE (3000 * MS)
+
+struct vgr_waiter {
+    uint64_t seq;
+    struct vgr_waiter *next;
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* A number that was never sent is a lie. (A command's number is written before it is visible, and
+ * `done` is read with acquire: so an honest one is never above what is read here.) */
+static bool plausible(const struct vgr_conn *c, uint64_t done)
+{
+    return done <= __atomic_load_n(&c->sent, __ATOMIC_RELAXED);
+}
+
+static bool reached(struct vgr_conn *c, uint64_t seq)
+{
+    uint64_t known = __atomic_load_n(&c->done, __ATOMIC_RELAXED), done;
+
+    if (known >= seq)
+        return true;
+    done = vgr_ring_done(&c->ring);
+    if (done < seq || !plausible(c, done))
+        return false;
+    /* Another thread may have stored a higher one: never go back. */
+    while (known < done && !__atomic_compare_exchange_n(&c->done, &known, done, true,
+                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+    return true;
+}
+
+static bool host_failed(struct vgr_conn *c)
+{
+    return __atomic_load_n(&c->ring.ctl->state, __ATOMIC_ACQUIRE) != VGR_STATE_READY ||
+           !plausible(c, vgr_ring_done(&c->ring));
+}
+
+static bool spin(struct vgr_conn *c, uint64_t seq)
+{
+    int64_t limit = __atomic_load_n(&c->spin_ns, __ATOMIC_RELAXED);
+    int64_t start, next;
+
+    if (!c->spin_max_ns)
+        return false;
+    start = now_ns();
+    do {
+        for (int i = 0; i < SPINS; i++) {
+            if (reached(c, seq)) {
+                next = limit * 2 < c->spin_max_ns ? limit * 2 : c->spin_max_ns;
+                __atomic_store_n(&c->spin_ns, next, __ATOMIC_RELAXED);
+                return true;
+            }
+            cpu_relax();
+        }
+    } while (now_ns() - start < limit);
+
+    next = limit / 2 > SPIN_MIN_NS ? limit / 2 : SPIN_MIN_NS;
+    __atomic_store_n(&c->spin_ns, next, __ATOMIC_RELAXED);
+    return false;
+}
+
+static uint64_t lowest(const struct vgr_conn *c)
+{
+    uint64_t done = __atomic_load_n(&c->done, __ATOMIC_RELAXED), low = UINT64_MAX;
+
+    for (const struct vgr_waiter *w = c->waiters; w; w = w->next) {
+        if (w->seq > done && w->seq < low)
+            low = w->seq;
+    }
+    return low;
+}
+
+static void remove_waiter(struct vgr_conn *c, struct vgr_waiter *w)
+{
+    struct vgr_waiter **p = &c->waiters;
+
+    while (*p != w)
+        p = &(*p)->next;
+    *p = w->next;
+}
+
+/* Sleeps once, for everybody. Called and returns with sleep_lock held. */
+static void sleep_once(struct vgr_conn *c, int64_t limit)
+{
+    c->armed = lowest(c);
+    if (!vgr_ring_wait_begin(&c->ring, c->armed)) {
+        reached(c, c->armed);
+        pthread_cond_broadcast(&c->sleep_cond);
+        return;
+    }
+    c->sleeping = true;
+    pthread_mutex_unlock(&c->sleep_lock);
+
+    vgr_count(c->counters.sleeps, 1);
+    c->transport.ops->sleep(&c->transport, limit);
+
+    pthread_mutex_lock(&c->sleep_lock);
+    c->sleeping = false;
+    vgr_ring_wait_end(&c->ring);
+    pthread_cond_broadcast(&c->sleep_cond);
+}
+
+static bool sleep_until(struct vgr_conn *c, uint64_t seq)
+{
+    struct vgr_waiter self = {.seq = seq};
+    int64_t limit = SLEEP_FIRST, quiet_since = now_ns();
+    uint64_t seen = vgr_ring_done(&c->ring);
+    bool ok;
+
+    pthread_mutex_lock(&c->sleep_lock);
+    self.next = c->waiters;
+    c->waiters = &self;
+
+    while (!(ok = reached(c, seq)) && !vgr_conn_failed(c)) {
+        if (host_failed(c)) {
+            pthread_mutex_unlock(&c->sleep_lock);
+            vgr_conn_fail(c, "the host has ended the connection");
+            pthread_mutex_lock(&c->sleep_lock);
+            break;
+        }
+        if (c->sleeping) {
+            /* Another thread sleeps for us too: make sure that it is woken early enough. Only ever
+             * lower the number here, so that its own wake-up cannot get lost. */
+            if (seq < c->armed) {
+                c->armed = seq;
+                __atomic_store_n(&c->ring.ctl->wait_seq, seq, __ATOMIC_SEQ_CST);
+                if (__atomic_load_n(&c->ring.ctl->done, __ATOMIC_SEQ_CST) >= seq)
+                    continue;
+            }
+            pthread_cond_wait(&c->sleep_cond, &c->sleep_lock);
+            continue;
+        }
+
+        sleep_once(c, limit);
+        if (vgr_ring_done(&c->ring) != seen) {
+            seen = vgr_ring_done(&c->ring);
+            quiet_since = now_ns();
+        } else if (now_ns() - quiet_since > PATIENCE) {
+            bool alive;
+
+            pthread_mutex_unlock(&c->sleep_lock);
+            alive = c->transport.ops->alive(&c->transport);
+            if (!alive)
+                vgr_conn_fail(c, "the host does not answer any more");
+            pthread_mutex_lock(&c->sleep_lock);
+            quiet_since = now_ns();
+        }
+        limit = limit * 2 < SLEEP_MAX ? limit * 2 : SLEEP_MAX;
+    }
+
+    remove_waiter(c, &self);
+    /* If we were the one to sleep, another waiter must take over. */
+    pthread_cond_broadcast(&c->sleep_cond);
+    pthread_mutex_unlock(&c->sleep_lock);
+    return ok;
+}
+
+bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
+{
+    if (reached(c, seq))
+        return true;
+    vgr_count(c->counters.waits, 1);
+    if (spin(c, seq)) {
+        vgr_count(c->counters.spun, 1);
+        return true;
+    }
+    return sleep_until(c, seq);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * graph.h - graphs on the wire, sent as seldom as possible.
+ *
+ * Theory of operation
+ * -------------------
+ *
+ * The worker keeps graphs; the guest remembers, per stream, what it sent (slots). A graph to compute
+ * is looked for in three steps, from cheap to dear:
+ *
+ *   vgr_graphs_same()    compares the program's tensors, all of them and every byte that matters,
+ *                        with images of those that a slot was made from. The pointers in there are
+ *                        not trusted to mean anything, only to be equal: a tensor that refers to
+ *                        another by the same pointer vouches that this is there to be compared.
+ *   vgr_graphs_encode()  writes the graph as records into a scratch payload.
+ *   vgr_graphs_choose()  compares the payload with all slots: equal (RUN), equal in structure with
+ *                        few records changed (PATCH), else a slot to DEFINE anew.
+ *
+ * So what is served is never stale, whatever addresses, contexts or ids the program reuses. A slot
+ * that names a buffer which was freed since is dead, even if the handle is in use again: the worker
+ * runs no graph across a free (by a count of frees per handle).
+ *
+ * A payload is struct vgr_graph, then its records; nodes first, then leafs in the order of their
+ * first use. A leaf is what a node refers to and that is no node before it. In the steady state
+ * nothing here allocates. One thread at a time.
+ */
+#ifndef VGR_GUEST_GRAPH_H
+#define VGR_GUEST_GRAPH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "guest/ggml-abi.h"
+#include "protocol/wire.h"
+
+#define VGR_GRAPH_BUFFERS 32u /* different buffers in a graph that is kept */
+
+enum vgr_graph_action {
+    VGR_GRAPH_RUN,    /* the worker has it */
+    VGR_GRAPH_PATCH,  /* it has it but for the records in diff[] */
+    VGR_GRAPH_DEFINE, /* it has to be sent */
+};
+
+/* The part of a ggml_tensor that holds all that matters to the host, as it lies in memory. */
+#define VGR_GRAPH_IMAGE (offsetof(struct ggml_tensor, data) + sizeof(void *))
+
+/* A graph as records, and what belongs to each record. Arrays are `cap` long. */
+struct vgr_graph_body {
+    uint32_t cap;
+    uint32_t n_nodes, n_tensors;
+    struct vgr_graph *payload;          /* then the records */
+    const struct ggml_tensor **tensor;  /* by record; only compared, until found in a live graph */
+    int32_t *uses;                      /* by node: inside of this graph */
+    uint32_t *hash_slot;                /* by node: hint for vgr_cgraph_uses() */
+    uint8_t (*image)[VGR_GRAPH_IMAGE];  /* by record: the tensor's bytes as they were */
+    uint32_t n_buffers;                 /* VGR_GRAPH_BUFFERS + 1: too many to tell */
+    uint32_t buffer[VGR_GRAPH_BUFFERS]; /* handles, and their count of frees at that time */
+    uint32_t epoch[VGR_GRAPH_BUFFERS];
+};
+
+struct vgr_graph_slot {
+    uint32_t handle; /* 0: none yet; the owner assigns it */
+    bool valid;      /* the worker has `body` under `handle` */
+    uint64_t stamp;  /* of last use */
+    struct vgr_graph_body body;
+};
+
+struct vgr_graphs {
+    uint32_t device;
+    uint32_t max_tensors;
+    uint32_t n_slots;
+    struct vgr_graph_slot *slot;
+    uint32_t last; /* used last */
+    uint64_t clock;
+    const uint32_t *epochs; /* by buffer handle: count of frees; the connection's */
+    struct vgr_graph_body scratch;
+    uint32_t *diff; /* records that differ; valid after choose() said PATCH */
+    uint32_t n_diff, diff_cap;
+    struct vgr_graph_map {
+        const struct ggml_tensor *key;
+        uint32_t epoch; /* the entry exists if this is map_epoch */
+        uint32_t index;
+    } *map;
+    uint32_t map_cap, map_used, map_epoch;
+};
+
+/* `epochs` must outlive it. Returns 0 or -ENOMEM. */
+int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t n_slots,
+                    const uint32_t *epochs);
+void vgr_graphs_free(struct vgr_graphs *g);
+
+/* The records of a body. */
+static inline struct vgr_tensor *vgr_graph_records(const struct vgr_graph_body *b)
+{
+    return (struct vgr_tensor *)(b->payload + 1);
+}
+
+static inline uint32_t vgr_graph_len(const struct vgr_graph_body *b)
+{
+    return (uint32_t)(sizeof(struct vgr_graph) + b->n_tensors * sizeof(struct vgr_tensor));
+}
+
+/* The slot that holds exactly this graph, if the program still uses the same tensors for it, or
+ * NULL. `trusted`: vgr_cgraph_trusted(). */
+struct vgr_graph_slot *vgr_graphs_same(struct vgr_graphs *g, struct ggml_cgraph *cg, bool trusted);
+
+/* Does the worker still have what the slot says? */
+bool vgr_graphs_alive(const struct vgr_graphs *g, const struct vgr_graph_slot *s);
+
+/* Encodes a graph of at least one node into g->scratch. Returns 0; -E2BIG: over max_tensors;
+ * -EFAULT: *culprit is not in a buffer of ours; -ENOTSUP: *culprit has an op that cannot be sent or
+ * refers to a later node; -ENOMEM. */
+int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool trusted,
+                      const struct ggml_tensor **culprit);
+
+/* What to do with g->scratch, and in which slot. */
+enum vgr_graph_action vgr_graphs_choose(struct vgr_graphs *g, struct vgr_graph_slot **slot);
+
+/* Says that the worker has g->scratch in `slot` now: exchanges the two. */
+void vgr_graphs_commit(struct vgr_graphs *g, struct vgr_graph_slot *slot);
+
+#endif

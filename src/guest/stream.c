@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A stream is a ggml_backend: commands for one device that the host may run asynchronously.
+ *
+ * The ring keeps the order of all that this process sends, so a stream remembers only the number of
+ * its last command whose effect the program can see: a computation, a copy or a download. Uploads do
+ * not count, their data is taken before the call returns. synchronize() with nothing outstanding is
+ * then free, which matters: GGML's scheduler calls it many times per graph.
+ *
+ * Between streams nothing but the ring's order is promised, and the host runs streams side by side.
+ * So waiting for an event of another stream waits here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "guest/cgraph.h"
+#include "guest/device.h"
+#include "guest/graph.h"
+#include "guest/log.h"
+#include "guest/tensor.h"
+#include "guest/xfer.h"
+
+struct vgr_stream {
+    struct vgr_device *device;
+    struct vgr_conn *conn;
+    uint16_t handle;
+    bool complained; /* about a graph; once is enough */
+    uint64_t last;   /* the last command to wait for */
+    struct vgr_graphs graphs;
+};
+
+struct vgr_event {
+    const struct vgr_stream *stream; /* compared only */
+    uint64_t seq;
+};
+
+static ggml_guid guid = {0x76, 0x67, 0x72, 0x2d, 0x67, 0x67, 0x6d, 0x6c,
+                         0x2d, 0x76, 0x69, 0x72, 0x74, 0x67, 0x70, 0x75};
+
+static const char *stream_get_name(ggml_backend_t backend)
+{
+    return ((struct vgr_stream *)backend->context)->device->name;
+}
+
+static void stream_synchronize(ggml_backend_t backend)
+{
+    struct vgr_stream *s = backend->context;
+
+    vgr_conn_wait(s->conn, s->last);
+}
+
+static void stream_free(ggml_backend_t backend)
+{
+    struct vgr_stream *s = backend->context;
+    struct vgr_conn *c = s->conn;
+    struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_CLOSE, .stream = s->handle};
+
+    stream_synchronize(backend);
+    if (vgr_conn_lock(c)) {
+        for (uint32_t i = 0; i < s->graphs.n_slots; i++) {
+            struct vgr_cmd_handle free_graph = {.h.op = VGR_CMD_GRAPH_FREE,
+                                                .handle = s->graphs.slot[i].handle};
+
+            if (!free_graph.handle)
+                continue;
+            if (s->graphs.slot[i].valid)
+                vgr_conn_push(c, &free_graph, sizeof(free_graph), NULL, 0);
+            vgr_handles_give(&c->graphs, free_graph.handle);
+        }
+        vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+        vgr_handles_give(&c->streams, s->handle);
+        vgr_conn_publish(c);
+        vgr_conn_unlock(c);
+    }
+    vgr_graphs_free(&s->graphs);
+    free(s);
+    free(backend);
+}
+
+/* ---- Data ---- */
+
+/* Rows of a tensor in this stream. False if the tensor is not in a buffer of ours. */
+static bool rows_of(const struct vgr_stream *s, const struct ggml_tensor *t, size_t offset,
+                    struct vgr_rows *r)
+{
+    struct vgr_place place;
+
+    if (!vgr_tensor_place(t, &place) || !place.buffer)
+        return false;
+    r->buffer = place.buffer;
+    r->stream = s->handle;
+    r->offset = place.offset + offset;
+    return true;
+}
+
+static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, const void *data,
+                                 size_t offset, size_t size, size_t n_copies, size_t stride_tensor,
+                                 size_t stride_data)
+{
+    struct vgr_stream *s = backend->context;
+    struct vgr_rows r = {
+        .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data};
+
+    if (rows_of(s, t, offset, &r))
+        vgr_xfer_set(s->conn, r, data);
+}
+
+static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tensor *t, void *data,
+                                 size_t offset, size_t size, size_t n_copies, size_t stride_tensor,
+                                 size_t stride_data)
+{
+    struct vgr_stream *s = backend->context;
+    struct vgr_rows r = {
+        .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data};
+    uint64_t seq;
+
+    if (!rows_of(s, t, offset, &r))
+        return;
+    seq = vgr_xfer_get(s->conn, r, data);
+    if (seq)
+        s->last = seq;
+}
+
+static void stream_set_tensor(ggml_backend_t backend, struct ggml_tensor *t, const void *data,
+                              size_t offset, size_t size)
+{
+    stream_set_tensor_2d(backend, t, data, offset, size, 1, size, size);
+}
+
+static void stream_get_tensor(ggml_backend_t backend, const struct ggml_tensor *t, void *data,
+                              size_t offset, size_t size)
+{
+    stream_get_tensor_2d(backend, t, data, offset, size, 1, size, size);
+}
+
+/* Called through the interface of `dst_backend`, which is ours. */
+static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_backend,
+                              const struct ggml_tensor *src, struct ggml_tensor *dst)
+{
+    struct vgr_stream *s = dst_backend->context;
+    ggml_backend_buffer_t from = src->view_src ? src->view_src->buffer : src->buffer;
+    uint64_t seq;
+
+    if (src_backend == dst_backend) {
+        seq = vgr_tensor_copy(s->conn, src, dst, s->handle);
+        if (seq)
+            s->last = seq;
+        return seq != 0;
+    }
+    /* From the program's memory: an upload, once it is computed. */
+    if (from && ggml_backend_buffer_is_host(from) && src->type == dst->type &&
+        ggml_are_same_shape(src, dst) && ggml_are_same_stride(src, dst) &&
+        ggml_is_contiguous(src)) {
+        ggml_backend_synchronize(src_backend);
+        stream_set_tensor(dst_backend, dst, src->data, 0, ggml_nbytes(src));
+        return true;
+    }
+    return false;
+}
+
+/* ---- Graphs ---- */
+
+static void complain(struct vgr_stream *s, int err, const struct ggml_tensor *culprit)
+{
+    if (s->complained)
+        return;
+    s->complained = true;
+    switch (err) {
+    case -EFAULT:
+        vgr_say_error("%s: tensor '%.64s' (%s) of a graph is not in the device's memory",
+                      s->device->name, culprit->name, ggml_op_name(culprit->op));
+        break;
+    case -ENOTSUP:
+        vgr_say_error("%s: tensor '%.64s' (%s) of a graph cannot be sent to the host",
+                      s->device->name, culprit->name, ggml_op_name(culprit->op));
+        break;
+    case -E2BIG:
+        vgr_say_error("%s: a graph has more tensors or bytes than the host takes", s->device->name);
+        break;
+    default:
+        vgr_say_error("%s: no memory for a graph", s->device->name);
+    }
+}
+
+/* Sends what choose() decided on. With the connection locked. */
+static int send_graph(struct vgr_stream *s, enum vgr_graph_action action,
+                      struct vgr_graph_slot *slot)
+{
+    struct vgr_conn *c = s->conn;
+    struct vgr_graphs *g = &s->graphs;
+    const struct vgr_tensor *r = vgr_graph_records(&g->scratch);
+    struct vgr_cmd_graph cmd = {.h.op = VGR_CMD_GRAPH_DEFINE};
+    struct vgr_graph_patch *patch;
+    uint32_t block;
+    uint64_t seq;
+    void *p;
+
+    if (action == VGR_GRAPH_RUN)
+        return 0;
+    if (!slot->handle)
+        slot->handle = vgr_handles_take(&c->graphs);
+    if (!slot->handle)
+        return -ENOMEM;
+    cmd.graph = slot->handle;
+    cmd.data_len = vgr_graph_len(&g->scratch);
+    if (action == VGR_GRAPH_PATCH) {
+        cmd.h.op = VGR_CMD_GRAPH_PATCH;
+        cmd.data_len = g->n_diff * (uint32_t)sizeof(*patch);
+    }
+    p = vgr_conn_alloc(c, cmd.data_len, &cmd.data_off, &block);
+    if (!p)
+        return -E2BIG;
+    if (action == VGR_GRAPH_PATCH) {
+        patch = p;
+        for (uint32_t i = 0; i < g->n_diff; i++)
+            patch[i] = (struct vgr_graph_patch){.index = g->diff[i], .tensor = r[g->diff[i]]};
+        vgr_count(c->counters.graphs_patched, 1);
+    } else {
+        memcpy(p, g->scratch.payload, cmd.data_len);
+        vgr_count(c->counters.graphs_defined, 1);
+    }
+    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+    vgr_conn_sent(c, block, cmd.data_len, seq);
+    return seq ? 0 : -EIO;
+}
+
+static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml_cgraph *cg)
+{
+    struct vgr_stream *s = backend->context;
+    struct vgr_cmd_run run = {.h.op = VGR_CMD_GRAPH_RUN, .stream = s->handle};
+    enum vgr_graph_action action = VGR_GRAPH_RUN;
+    const struct ggml_tensor *culprit = NULL;
+    bool trusted = vgr_cgraph_trusted(), same;
+    struct vgr_graph_slot *slot;
+    uint64_t seq = 0;
+    int err = 0;
+
+    if (vgr_conn_failed(s->conn))
+        return GGML_STATUS_FAILED;
+    if (ggml_graph_n_nodes(cg) <= 0)
+        return GGML_STATUS_SUCCESS;
+
+    slot = vgr_graphs_same(&s->graphs, cg, trusted);
+    same = slot != NULL;
+    if (!same) {
+        err = vgr_graphs_encode(&s->graphs, cg, trusted, &culprit);
+        if (err) {
+            complain(s, err, culprit);
+            return GGML_STATUS_FAILED;
+        }
+        action = vgr_graphs_choose(&s->graphs, &slot);
+    }
+
+    if (!vgr_conn_lock(s->conn))
+        return GGML_STATUS_FAILED;
+    if (!same)
+        err = send_graph(s, action, slot);
+    if (!err) {
+        run.graph = slot->handle;
+        seq = vgr_conn_push(s->conn, &run, sizeof(run), NULL, 0);
+        vgr_conn_publish(s->conn);
+    }
+    vgr_conn_unlock(s->conn);
+
+    if (!seq) {
+        slot->valid = false;
+        if (!vgr_conn_failed(s->conn))
+            complain(s, err, culprit);
+        return err == -ENOMEM ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
+    }
+    if (!same)
+        vgr_graphs_commit(&s->graphs, slot);
+    s->last = seq;
+    vgr_count(s->conn->counters.graphs_run, 1);
+    vgr_count(s->conn->counters.graphs_same, same);
+    return GGML_STATUS_SUCCESS;
+}
+
+/* ---- Events ---- */
+
+static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t event)
+{
+    const struct vgr_stream *s = backend->context;
+    struct vgr_event *e = event->context;
+
+    e->stream = s;
+    e->seq = s->last;
+}
+
+static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event)
+{
+    const struct vgr_stream *s = backend->context;
+    const struct vgr_event *e = event->context;
+
+    if (e->stream != s)
+        vgr_conn_wait(s->conn, e->seq);
+}
+
+ggml_backend_event_t vgr_event_new(ggml_backend_dev_t dev)
+{
+    struct ggml_backend_event *event = malloc(sizeof(*event));
+    struct vgr_event *e = calloc(1, sizeof(*e));
+
+    if (!event || !e) {
+        free(event);
+        free(e);
+        return NULL;
+    }
+    *event = (struct ggml_backend_event){.device = dev, .context = e};
+    return event;
+}
+
+void vgr_event_free(ggml_backend_dev_t dev, ggml_backend_event_t event)
+{
+    free(event->context);
+    free(event);
+}
+
+void vgr_event_synchronize(ggml_backend_dev_t dev, ggml_backend_event_t event)
+{
+    const struct vgr_event *e = event->context;
+
+    vgr_conn_wait(((struct vgr_device *)dev->context)->conn, e->seq);
+}
+
+/* ---- Opening ---- */
+
+static const struct ggml_backend_i stream_iface = {
+    .get_name = stream_get_name,
+    .free = stream_free,
+    .set_tensor_async = stream_set_tensor,
+    .get_tensor_async = stream_get_tensor,
+    .set_tensor_2d_async = stream_set_tensor_2d,
+    .get_tensor_2d_async = stream_get_tensor_2d,
+    .cpy_tensor_async = stream_cpy_tensor,
+    .synchronize = stream_synchronize,
+    .graph_compute = stream_graph_compute,
+    .event_record = stream_event_record,
+    .event_wait = stream_event_wait,
+};
+
+ggml_backend_t vgr_stream_new(ggml_backend_dev_t dev, const char *params)
+{
+    struct vgr_device *d = dev->context;
+    struct vgr_conn *c = d->conn;
+    struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_OPEN, .device = d->index};
+    struct ggml_backend *backend = malloc(sizeof(*backend));
+    struct vgr_stream *s = calloc(1, sizeof(*s));
+
+    if (!backend || !s ||
+        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, c->graphs_per_stream,
+                        c->buffer_epoch))
+        goto fail;
+    if (!vgr_conn_lock(c))
+        goto fail;
+    cmd.stream = vgr_handles_take(&c->streams);
+    if (cmd.stream)
+        vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+    vgr_conn_unlock(c);
+    if (!cmd.stream) {
+        vgr_say_error("%s: no more than %u backends at once", d->name, c->streams.max);
+        goto fail;
+    }
+
+    s->device = d;
+    s->conn = c;
+    s->handle = (uint16_t)cmd.stream;
+    *backend =
+        (struct ggml_backend){.guid = &guid, .iface = stream_iface, .device = dev, .context = s};
+    return backend;
+
+fail:
+    if (s)
+        vgr_graphs_free(&s->graphs);
+    free(s);
+    free(backend);
+    return NULL;
+}

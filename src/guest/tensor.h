@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tensor.h - GGML's tensors as records of the wire format, and the buffers that hold them.
+ */
+#ifndef VGR_GUEST_TENSOR_H
+#define VGR_GUEST_TENSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "guest/ggml-abi.h"
+#include "guest/opcache.h"
+#include "protocol/wire.h"
+
+struct vgr_conn;
+struct vgr_device;
+
+/* The context of our ggml_backend_buffer. */
+struct vgr_buffer {
+    struct vgr_conn *conn;
+    struct vgr_device *device;
+    uint32_t handle;
+    uint64_t base; /* of its made-up addresses */
+};
+
+/* Where a tensor's data is on the host. */
+struct vgr_place {
+    uint32_t buffer; /* handle; 0: nowhere */
+    uint64_t offset;
+};
+
+/* Our buffer behind a ggml buffer, or NULL if it is not ours (or NULL). */
+struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer);
+
+/* Finds a tensor's data. False if it has elements but no memory in one of our buffers. */
+bool vgr_tensor_place(const struct ggml_tensor *t, struct vgr_place *place);
+
+/* Fills a record with what a tensor says about itself: all but src, view_src and ESCAPES. A leaf
+ * goes over the wire with op NONE and no parameters, whatever it was for the guest. */
+void vgr_tensor_record(struct vgr_tensor *r, const struct ggml_tensor *t,
+                       const struct vgr_place *place, bool leaf);
+
+/* Puts a question about `op` on `device` into words. `as_leaf`: about its memory alone. False if it
+ * cannot be asked, because it has function pointers for parameters. */
+bool vgr_tensor_question(struct vgr_question *q, uint32_t device, const struct ggml_tensor *op,
+                         bool as_leaf);
+
+/* Copies a tensor on the host, in stream `stream` (0: none), if both lie in buffers of this
+ * connection, are contiguous, of the same layout, and do not overlap. Returns the command's number,
+ * 0 if it was not possible. */
+uint64_t vgr_tensor_copy(struct vgr_conn *c, const struct ggml_tensor *src,
+                         const struct ggml_tensor *dst, uint16_t stream);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * transport.h - how the arena, the doorbell and the wake-up get through to the host.
+ *
+ * Two transports exist: a virtio-gpu render node, and the unix socket of the direct front. Both give
+ * the same three things, and nothing behind them knows which one it is.
+ */
+#ifndef VGR_GUEST_TRANSPORT_H
+#define VGR_GUEST_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/wire.h"
+
+struct vgr_transport {
+    const struct vgr_transport_ops *ops;
+    struct vgr_capset capset;
+    uint8_t *arena; /* NULL until arena() */
+    uint64_t arena_size;
+    int fd;            /* render node or socket */
+    int doorbell;      /* direct: eventfd; -1 */
+    int wakeup;        /* direct: eventfd; -1 */
+    int memory;        /* direct: memfd; -1 */
+    uint32_t resource; /* drm: of the arena */
+    uint32_t bo;       /* drm: of the arena */
+};
+
+/* All return 0 or -errno unless said otherwise. doorbell, sleep and alive may be called by several
+ * threads at once (sleep by one at a time). */
+struct vgr_transport_ops {
+    const char *name;
+    bool alive_is_quick; /* alive() only looks, it does not ask */
+    /* Allocates the arena, zeroed and mapped. */
+    int (*arena)(struct vgr_transport *t, uint64_t size);
+    /* Hands the arena, with its hello filled in, to the host. */
+    int (*open)(struct vgr_transport *t);
+    /* Wakes the worker. */
+    int (*doorbell)(struct vgr_transport *t);
+    /* Sleeps until the worker wakes the guest or the time is over, whichever it was: the caller
+     * looks at shared memory and decides. May return early for no reason. */
+    void (*sleep)(struct vgr_transport *t, int64_t timeout_ns);
+    /* Is there still someone at the other end? May take a few seconds to find out. */
+    bool (*alive)(struct vgr_transport *t);
+    /* Gives back the arena only, so that another size can be tried. */
+    void (*drop)(struct vgr_transport *t);
+    /* Gives back everything. Never fails. */
+    void (*close)(struct vgr_transport *t);
+};
+
+/* Looks for a device: -ENODEV if there is none, which is nothing to talk about; another -errno if
+ * there is one that cannot be used, after saying why. */
+int vgr_transport_drm(struct vgr_transport *t);
+
+/* Connects to the direct front's socket at `path`. -errno after saying why. */
+int vgr_transport_direct(struct vgr_transport *t, const char *path);
+
+#endif

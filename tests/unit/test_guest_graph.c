@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The encoder and its decisions, on graphs that GGML's own builders make, in buffers that look like
+ * ours. There is no host: what matters is what would be sent to one.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "guest/cgraph.h"
+#include "guest/device.h"
+#include "guest/dict.h"
+#include "guest/graph.h"
+#include "guest/tensor.h"
+#include "protocol/codec.h"
+#include "vgr_test.h"
+
+#define MAX_TENSORS 4096u
+#define HANDLES     64u
+#define BASE        0x10000u
+
+static struct vgr_graphs graphs;
+static uint32_t epochs[HANDLES + 1];
+static struct ggml_context *ctx;
+static struct vgr_buffer buffer = {.handle = 1, .base = BASE};
+static struct ggml_backend_buffer_i no_iface;
+static struct ggml_backend_buffer ggml_buffer, foreign_buffer;
+static uint64_t next_address;
+
+static int setup(void **state)
+{
+    struct ggml_init_params params = {.mem_size = 4u << 20, .no_alloc = true};
+    static struct vgr_names names;
+
+    vgr_dict_fill(&names);
+    memset(epochs, 0, sizeof(epochs));
+    ctx = ggml_init(params);
+    buffer.handle = 1;
+    ggml_buffer.iface = no_iface;
+    ggml_buffer.iface.free_buffer = vgr_buffer_free;
+    ggml_buffer.context = &buffer;
+    next_address = BASE;
+    return vgr_graphs_init(&graphs, 0, MAX_TENSORS, 4, epochs);
+}
+
+static int teardown(void **state)
+{
+    vgr_graphs_free(&graphs);
+    ggml_free(ctx);
+    return 0;
+}
+
+/* Gives a tensor memory in the buffer; views have their source's. */
+static struct ggml_tensor *place(struct ggml_tensor *t)
+{
+    if (t->view_src) {
+        t->buffer = t->view_src->buffer;
+        t->data = (char *)t->view_src->data + t->view_offs;
+        return t;
+    }
+    t->buffer = &ggml_buffer;
+    t->data = (void *)(uintptr_t)next_address;
+    next_address += 4096;
+    return t;
+}
+
+static struct ggml_tensor *leaf(int64_t ne0)
+{
+    return place(ggml_new_tensor_1d(ctx, GGML_TYPE_F32, ne0));
+}
+
+/* A small model of a decoding step: out = scale(a + view(cache)) + a. */
+struct step {
+    struct ggml_tensor *a, *cache, *view, *sum, *scaled, *out;
+    struct ggml_cgraph *graph;
+};
+
+static struct step make_step(float factor)
+{
+    struct step s;
+
+    s.a = leaf(16);
+    s.cache = leaf(64);
+    s.view = place(ggml_view_1d(ctx, s.cache, 16, 64));
+    s.sum = place(ggml_add(ctx, s.a, s.view));
+    s.scaled = place(ggml_scale(ctx, s.sum, factor));
+    s.out = place(ggml_add(ctx, s.scaled, s.a));
+    s.graph = ggml_new_graph_custom(ctx, 32, false);
+    ggml_build_forward_expand(s.graph, s.out);
+    return s;
+}
+
+/* What would be sent for this graph, as stream.c does it. */
+static enum vgr_graph_action compute_one(struct ggml_cgraph *g)
+{
+    const struct ggml_tensor *culprit;
+    struct vgr_graph_slot *slot;
+    enum vgr_graph_action action;
+
+    if (vgr_graphs_same(&graphs, g, vgr_cgraph_trusted()))
+        return VGR_GRAPH_RUN;
+    assert_int_equal(vgr_graphs_encode(&graphs, g, vgr_cgraph_trusted(), &culprit), 0);
+    action = vgr_graphs_choose(&graphs, &slot);
+    vgr_graphs_commit(&graphs, slot);
+    return action;
+}
+
+static const struct vgr_tensor *records(void)
+{
+    return vgr_graph_records(&graphs.slot[graphs.last].body);
+}
+
+static void this_ggml_is_laid_out_as_stated(void **state)
+{
+    assert_true(vgr_cgraph_trusted());
+}
+
+static void an_encoded_graph_passes_the_codec(void **state)
+{
+    struct step s = make_step(2.0f);
+    const struct vgr_graph *graph;
+    const struct vgr_tensor *t;
+    const char *why;
+
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    assert_int_equal(vgr_codec_graph(graphs.slot[graphs.last].body.payload,
+                                     vgr_graph_len(&graphs.slot[graphs.last].body), MAX_TENSORS,
+                                     &graph, &t, &why),
+                     0);
+    assert_int_equal(graph->n_nodes, 4);
+    assert_int_equal(graph->n_tensors, 6);
+    /* nodes: view, sum, scaled, out; leafs: cache, a */
+    assert_int_equal(t[0].op, GGML_OP_VIEW);
+    assert_int_equal(t[0].view_src, 5);
+    assert_int_equal(t[0].view_offs, 64);
+    assert_int_equal(t[0].offset, t[4].offset + 64);
+    assert_int_equal(t[1].src[0], 6);
+    assert_int_equal(t[1].src[1], 1);
+    assert_int_equal(t[5].op, GGML_OP_NONE);
+    assert_int_equal(t[5].buffer, 1);
+}
+
+static void the_same_graph_is_only_run(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    assert_non_null(vgr_graphs_same(&graphs, s.graph, vgr_cgraph_trusted()));
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
+}
+
+/* Programs build their graphs anew for each token: other tensors, the same content. */
+static void a_rebuilt_graph_is_only_run(void **state)
+{
+    struct step s = make_step(2.0f), t;
+
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    next_address = BASE;
+    t = make_step(2.0f);
+    assert_int_equal(compute_one(t.graph), VGR_GRAPH_RUN);
+    assert_non_null(vgr_graphs_same(&graphs, t.graph, vgr_cgraph_trusted()));
+}
+
+static void a_changed_parameter_is_patched(void **state)
+{
+    struct step s = make_step(2.0f);
+    float factor = 3.0f;
+
+    compute_one(s.graph);
+    memcpy(s.scaled->op_params, &factor, sizeof(factor));
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    assert_int_equal(graphs.n_diff, 1);
+    assert_int_equal(graphs.diff[0], 2);
+    assert_memory_equal(records()[2].op_params, &factor, sizeof(factor));
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
+}
+
+static void a_moved_view_is_patched(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    compute_one(s.graph);
+    s.view->view_offs = 128;
+    place(s.view);
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    assert_int_equal(graphs.n_diff, 1);
+    assert_int_equal(records()[0].view_offs, 128);
+    assert_int_equal(records()[0].offset, records()[4].offset + 128);
+}
+
+/* Everything that the host uses is looked at, one by one, in the place where the program may have
+ * changed it behind our back. */
+static void every_change_is_seen(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    compute_one(s.graph);
+    s.a->data = (char *)s.a->data + 4096 * 100;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.sum->ne[0] = 8;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.sum->nb[1] = 4096;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.out->flags |= GGML_TENSOR_FLAG_OUTPUT;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.a->flags |= GGML_TENSOR_FLAG_INPUT;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.scaled->op_params[15] = 1;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.cache->nb[3] = 1 << 20;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
+
+    /* Changes of structure cannot be patched. */
+    s.out->src[1] = s.sum;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    s.out->op = GGML_OP_SUB;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    s.a->type = GGML_TYPE_I32;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+}
+
+static void two_graphs_in_turn_are_only_run(void **state)
+{
+    struct step s = make_step(2.0f);
+    struct ggml_tensor *x = leaf(8), *y = place(ggml_sqr(ctx, x));
+    struct ggml_cgraph *other = ggml_new_graph_custom(ctx, 8, false);
+
+    ggml_build_forward_expand(other, y);
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    assert_int_equal(compute_one(other), VGR_GRAPH_DEFINE);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
+        assert_int_equal(compute_one(other), VGR_GRAPH_RUN);
+    }
+}
+
+static void a_graph_across_a_freed_buffer_is_defined_anew(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    compute_one(s.graph);
+    epochs[1]++; /* freed, and the handle was taken again */
+    assert_null(vgr_graphs_same(&graphs, s.graph, vgr_cgraph_trusted()));
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
+    epochs[2]++; /* not ours */
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
+}
+
+static void another_buffer_at_the_same_address_is_seen(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    compute_one(s.graph);
+    epochs[1]++;
+    buffer.handle = 2;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    assert_int_equal(records()[5].buffer, 2);
+}
+
+static void old_graphs_make_room(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    compute_one(s.graph);
+    for (int i = 1; i <= 4; i++) {
+        struct ggml_tensor *x = leaf(8);
+        struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 32, false);
+
+        for (int k = 0; k < i; k++)
+            x = place(ggml_sqr(ctx, x));
+        ggml_build_forward_expand(g, x);
+        assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    }
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+}
+
+/* GGML hands out parts of a graph that share the whole's use counts. */
+static void a_result_used_outside_of_the_split_escapes(void **state)
+{
+    struct step s = make_step(2.0f);
+    struct ggml_cgraph split = *s.graph;
+
+    compute_one(s.graph);
+    for (int i = 0; i < 4; i++)
+        assert_false(records()[i].flags & VGR_TENSOR_ESCAPES);
+    split.n_nodes = 3; /* view, sum, scaled; out is elsewhere */
+    assert_int_equal(compute_one(&split), VGR_GRAPH_DEFINE);
+    assert_false(records()[0].flags & VGR_TENSOR_ESCAPES);
+    assert_false(records()[1].flags & VGR_TENSOR_ESCAPES);
+    assert_true(records()[2].flags & VGR_TENSOR_ESCAPES);
+    assert_int_equal(compute_one(&split), VGR_GRAPH_RUN);
+}
+
+static void without_use_counts_every_node_escapes(void **state)
+{
+    struct step s = make_step(2.0f);
+    const struct ggml_tensor *culprit;
+
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, false, &culprit), 0);
+    for (int i = 0; i < 4; i++)
+        assert_true(vgr_graph_records(&graphs.scratch)[i].flags & VGR_TENSOR_ESCAPES);
+}
+
+static void a_tensor_in_host_memory_is_refused(void **state)
+{
+    struct step s = make_step(2.0f);
+    const struct ggml_tensor *culprit;
+
+    s.a->buffer = &foreign_buffer;
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), -EFAULT);
+    assert_ptr_equal(culprit, s.a);
+    s.a->buffer = NULL;
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), -EFAULT);
+}
+
+static void an_empty_tensor_needs_no_memory(void **state)
+{
+    struct ggml_tensor *x = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, 0), *y = ggml_sqr(ctx, x);
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+
+    ggml_build_forward_expand(g, y);
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(records()[0].buffer, 0);
+    assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
+}
+
+static void twice(struct ggml_tensor *dst, const struct ggml_tensor *a, int ith, int nth, void *p)
+{
+}
+
+static void function_pointers_are_never_sent(void **state)
+{
+    struct ggml_tensor *y = place(ggml_map_custom1(ctx, leaf(8), twice, 1, NULL));
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+    const struct ggml_tensor *culprit;
+    struct vgr_question q;
+
+    ggml_build_forward_expand(g, y);
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, &culprit), -ENOTSUP);
+    assert_false(vgr_tensor_question(&q, 0, y, false));
+}
+
+static void too_many_tensors_are_refused(void **state)
+{
+    struct step s = make_step(2.0f);
+    const struct ggml_tensor *culprit;
+
+    graphs.max_tensors = 5;
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), -E2BIG);
+    graphs.max_tensors = 6;
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), 0);
+}
+
+/* A leaf that is a view of a node has its own place and needs no reference. */
+static void a_leaf_may_be_a_view_of_a_node(void **state)
+{
+    struct ggml_tensor *x = place(ggml_sqr(ctx, leaf(16)));
+    struct ggml_tensor *part = place(ggml_view_1d(ctx, x, 8, 32));
+    struct ggml_tensor *y = place(ggml_sqrt(ctx, part));
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+
+    ggml_graph_add_node(g, x);
+    ggml_graph_add_node(g, y); /* the view itself is in another split */
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(graphs.slot[graphs.last].body.n_tensors, 4);
+    assert_int_equal(records()[3].view_src, 0);
+    assert_int_equal(records()[3].offset, records()[0].offset + 32);
+    assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
+}
+
+/* More leafs than the first guess has room for. */
+static void a_graph_of_many_leafs_is_encoded(void **state)
+{
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 1024, false);
+
+    for (int i = 0; i < 300; i++) {
+        struct ggml_tensor *t = place(ggml_flash_attn_ext(
+            ctx, place(ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 4, 2, 1)),
+            place(ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 4, 2, 1)),
+            place(ggml_new_tensor_3d(ctx, GGML_TYPE_F32, 4, 2, 1)), NULL, 1.0f, 0.0f, 0.0f));
+
+        ggml_build_forward_expand(g, t);
+    }
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(graphs.slot[graphs.last].body.n_tensors, 1200);
+    assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(this_ggml_is_laid_out_as_stated, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_encoded_graph_passes_the_codec, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_graph_is_only_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_rebuilt_graph_is_only_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_changed_parameter_is_patched, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_moved_view_is_patched, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_change_is_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_graphs_in_turn_are_only_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_graph_across_a_freed_buffer_is_defined_anew, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(another_buffer_at_the_same_address_is_seen, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(old_graphs_make_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_result_used_outside_of_the_split_escapes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(without_use_counts_every_node_escapes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tensor_in_host_memory_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_empty_tensor_needs_no_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(function_pointers_are_never_sent, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_many_tensors_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_leaf_may_be_a_view_of_a_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_graph_of_many_leafs_is_encoded, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
