@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+#
+# The developer's front door. Everything runs inside the tool box (tools/toolbox), which is made on
+# first use; the build itself is meson's (see meson.build), also without any of this.
+
+IN_ROOT := tools/in-root --
+BUILD := build/obj
+
+# The host device for `make demo` and `make bench`, such as Vulkan0 or CPU.
+DEVICE ?=
+
+help:
+	@echo 'make demo [DEVICE=NAME]   boot a VM and run an LLM in it on the host device NAME'
+	@echo 'make check                build, then run all the tests that CI runs (25 minutes)'
+	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
+	@echo 'make check-full           everything, however long'
+	@echo 'make build                build into $(BUILD)'
+	@echo 'make bench [DEVICE=NAME]  print the figures'
+	@echo 'make fmt                  format the C code with clang-format'
+	@echo 'make shell                a shell inside the tool box'
+	@echo 'make clean                remove what was built; `make distclean` the tool box too'
+
+toolbox:
+	@tools/toolbox
+
+build: toolbox
+	@$(IN_ROOT) tools/build $(BUILD)
+
+demo: build
+	@tools/vgr-demo $(if $(DEVICE),--device $(DEVICE))
+
+bench: build
+	@bench/run $(if $(DEVICE),--device $(DEVICE))
+
+check check-fast check-full: toolbox
+	@tests/run $(patsubst check-%,%,$@)
+
+fmt: toolbox
+	@$(IN_ROOT) sh -c 'find src include tools tests bench -name "*.[ch]" -exec clang-format -i {} +'
+
+shell: toolbox
+	@$(IN_ROOT) bash
+
+clean:
+	@test ! -e build/root/etc/vgr-toolbox || \
+	    $(IN_ROOT) find build -mindepth 1 -maxdepth 1 ! -name 'root*' ! -name toolbox.log \
+	        -exec rm -rf {} +
+
+distclean: clean
+	@if [ "$$(id -u)" -eq 0 ]; then rm -rf --one-file-system build; \
+	else sudo rm -rf --one-file-system build; fi
+
+.PHONY: help toolbox build demo bench check check-fast check-full fmt shell clean distclean
