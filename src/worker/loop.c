@@ -6,12 +6,13 @@
  * -------------------
  *
  * While commands come, the loop never sleeps and needs no system call of ours. When the ring is
- * empty it polls for `spin_ns`, then says so (asleep) and blocks in read() on the doorbell. The
+ * empty it polls for `spin_ns`, then says so (asleep) and blocks in poll() on the doorbell. The
  * budget follows what polling is worth: it doubles when a command came while polling, and halves
  * when none did, between SPIN_MIN and SPIN_MAX; a machine with one CPU does not poll. So a chatty
  * guest finds the worker awake, and an idle one costs nothing after a few microseconds.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
@@ -109,8 +110,12 @@ static void sleep_on_doorbell(struct vgr_ctx *c)
     if (!vgr_ring_sleep_begin(&c->ring))
         return;
     c->counters[VGR_COUNTER_SLEEPS]++;
-    if (read(c->doorbell_fd, &rings, sizeof(rings)) < 0 && errno != EINTR)
-        vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
+    /* The other end may have made it non-blocking: it is the guest's own, on the direct front. */
+    if (poll(&(struct pollfd){.fd = c->doorbell_fd, .events = POLLIN}, 1, -1) < 0 ||
+        read(c->doorbell_fd, &rings, sizeof(rings)) < 0) {
+        if (errno != EINTR && errno != EAGAIN)
+            vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
+    }
     vgr_ring_sleep_end(&c->ring);
 }
 
