@@ -15,17 +15,17 @@
 struct vgr_context {
     struct vgr_table_node node;
     struct vgr_gpu *gpu;
-    uint32_t *attached;        /* numbers of resources */
+    uint32_t *attached; /* numbers of resources */
     unsigned n_attached, cap_attached;
-    bool opened;               /* VGR_SUBMIT_OPEN came: not again */
-    bool destroyed;            /* not in the table any more; is freed when the worker is gone */
+    bool opened;                /* VGR_SUBMIT_OPEN came: not again */
+    bool destroyed;             /* not in the table any more; is freed when the worker is gone */
     struct vgr_resource *arena; /* whose pages the worker has */
     struct vgr_worker worker;
-    struct vgr_watch wakeup;   /* eventfd, from the worker */
-    int doorbell;              /* eventfd, to the worker */
-    bool woken;                /* a wake-up that no fence was held for */
+    struct vgr_watch wakeup; /* eventfd, from the worker */
+    int doorbell;            /* eventfd, to the worker */
+    bool woken;              /* a wake-up that no fence was held for */
     struct vgr_held fence;
-    uint64_t fence_until;      /* vgr_now_ms() */
+    uint64_t fence_until; /* vgr_now_ms() */
     /* For the debug log at the end. */
     uint64_t n_submits, n_doorbells, n_waits, n_held, n_timeouts, n_wakeups;
 };

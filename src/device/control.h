@@ -22,9 +22,11 @@ struct vgr_failure {
 
 #define VGR_FAILURE_OFFSET offsetof(struct vgr_control, state)
 static_assert(offsetof(struct vgr_control, error) - VGR_FAILURE_OFFSET ==
-                  offsetof(struct vgr_failure, error), "layout");
+                  offsetof(struct vgr_failure, error),
+              "layout");
 static_assert(offsetof(struct vgr_control, error_text) - VGR_FAILURE_OFFSET ==
-                  offsetof(struct vgr_failure, error_text), "layout");
+                  offsetof(struct vgr_failure, error_text),
+              "layout");
 
 /* Access to one control page. Both return 0 or -errno. */
 struct vgr_control_io {

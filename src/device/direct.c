@@ -153,8 +153,8 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
         vgr_warn("direct client: doorbell or wake-up is not an eventfd");
         return false;
     }
-    why = check_arena_file(c->fds[FD_ARENA], s->size < VGR_CONTROL_SIZE ? VGR_CONTROL_SIZE
-                                                                        : s->size);
+    why =
+        check_arena_file(c->fds[FD_ARENA], s->size < VGR_CONTROL_SIZE ? VGR_CONTROL_SIZE : s->size);
     if (why) {
         vgr_warn("direct client: %s", why);
         return false;
@@ -169,8 +169,8 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
         return false;
     }
 
-    err = vgr_worker_start(c->d->pool, &c->worker, &arena, c->fds[FD_DOORBELL],
-                           c->fds[FD_WAKEUP], worker_exited);
+    err = vgr_worker_start(c->d->pool, &c->worker, &arena, c->fds[FD_DOORBELL], c->fds[FD_WAKEUP],
+                           worker_exited);
     if (err == -EUSERS) {
         snprintf(text, sizeof(text), "the host's limit of %u contexts is reached",
                  c->d->pool->limit);
@@ -245,7 +245,8 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
         return;
     }
     n_fds = take_fds(&msg, c->fds);
-    if (n != sizeof(submit) || n_fds != VGR_DIRECT_NFDS || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    if (n != sizeof(submit) || n_fds != VGR_DIRECT_NFDS ||
+        msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
         vgr_warn("direct client: malformed message (%zd bytes, %u descriptors)", n, n_fds);
         client_close(c);
         return;
@@ -285,8 +286,8 @@ static int client_new(struct vgr_direct *d, int fd)
     err = vgr_timer_add(d->loop, &c->timer, client_silent);
     if (!err)
         err = vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_ready);
-    if (!err && send(fd, &d->capset, sizeof(d->capset), MSG_NOSIGNAL | MSG_DONTWAIT) !=
-                    sizeof(d->capset))
+    if (!err &&
+        send(fd, &d->capset, sizeof(d->capset), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(d->capset))
         err = -EPIPE;
     if (err) {
         vgr_loop_close(d->loop, &c->timer);

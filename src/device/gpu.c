@@ -411,8 +411,8 @@ static void timer_ready(struct vgr_watch *w, uint32_t events)
 }
 
 int vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                 const struct vgr_capset *capset, const struct vgr_guestmem *mem,
-                 struct vgr_vq *vq, void (*idle)(struct vgr_gpu *gpu))
+                 const struct vgr_capset *capset, const struct vgr_guestmem *mem, struct vgr_vq *vq,
+                 void (*idle)(struct vgr_gpu *gpu))
 {
     memset(gpu, 0, sizeof(*gpu));
     gpu->loop = loop;

@@ -29,11 +29,11 @@
 #include "device/worker.h"
 #include "protocol/wire.h"
 
-#define VGR_GPU_MAX_CONTEXTS 1024u         /* of a VM, with or without a worker */
-#define VGR_GPU_MAX_RESOURCES 4096u        /* of a VM */
-#define VGR_GPU_MAX_ATTACHED 1024u         /* resources of one context */
-#define VGR_GPU_MAX_PAGE_RUNS (1u << 20)   /* of a VM, all resources together: 16 MiB here */
-#define VGR_GPU_HOLD_MS 1000u
+#define VGR_GPU_MAX_CONTEXTS  1024u      /* of a VM, with or without a worker */
+#define VGR_GPU_MAX_RESOURCES 4096u      /* of a VM */
+#define VGR_GPU_MAX_ATTACHED  1024u      /* resources of one context */
+#define VGR_GPU_MAX_PAGE_RUNS (1u << 20) /* of a VM, all resources together: 16 MiB here */
+#define VGR_GPU_HOLD_MS       1000u
 
 struct vgr_gpu;
 struct vgr_context;
@@ -48,30 +48,30 @@ struct vgr_held {
 struct vgr_resource {
     struct vgr_table_node node;
     struct vgr_pages pages;
-    struct vgr_context *user;    /* whose worker maps the pages */
-    struct vgr_held detach;      /* DETACH_BACKING, waits for that worker's end */
-    struct vgr_held unref;       /* RESOURCE_UNREF; the number counts as free, but is not yet */
+    struct vgr_context *user; /* whose worker maps the pages */
+    struct vgr_held detach;   /* DETACH_BACKING, waits for that worker's end */
+    struct vgr_held unref;    /* RESOURCE_UNREF; the number counts as free, but is not yet */
 };
 
 struct vgr_gpu {
     struct vgr_loop *loop;
     struct vgr_worker_pool *pool;
     const struct vgr_guestmem *mem;
-    struct vgr_vq *vq;             /* the control queue */
+    struct vgr_vq *vq; /* the control queue */
     struct vgr_capset capset;
     struct vgr_table contexts;
     struct vgr_table resources;
     uint32_t n_page_runs;
-    unsigned n_dying;              /* contexts that are gone but for their worker process */
-    struct vgr_watch timer;        /* ends the holding of fences */
+    unsigned n_dying;       /* contexts that are gone but for their worker process */
+    struct vgr_watch timer; /* ends the holding of fences */
     bool timer_armed;
     void (*idle)(struct vgr_gpu *gpu); /* called when n_dying becomes 0 */
 };
 
 /* `vq` and `mem` stay the caller's. 0 or -errno. */
 int vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                 const struct vgr_capset *capset, const struct vgr_guestmem *mem,
-                 struct vgr_vq *vq, void (*idle)(struct vgr_gpu *gpu));
+                 const struct vgr_capset *capset, const struct vgr_guestmem *mem, struct vgr_vq *vq,
+                 void (*idle)(struct vgr_gpu *gpu));
 
 /* After vgr_worker_pool_finish(): workers are gone. */
 void vgr_gpu_finish(struct vgr_gpu *gpu);

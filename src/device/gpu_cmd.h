@@ -9,9 +9,9 @@
 #include <assert.h>
 #include <stdint.h>
 
-enum { /* feature bits */
-    VGR_GPU_F_VIRGL = 0, /* 3D commands */
-    VGR_GPU_F_EDID = 1,
+enum {                      /* feature bits */
+       VGR_GPU_F_VIRGL = 0, /* 3D commands */
+       VGR_GPU_F_EDID = 1,
 };
 
 enum vgr_gpu_cmd_type {

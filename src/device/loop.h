@@ -19,7 +19,7 @@
 #define vgr_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
 struct vgr_watch {
-    int fd; /* -1: not watched; the owner closes it */
+    int fd;                                              /* -1: not watched; the owner closes it */
     void (*ready)(struct vgr_watch *w, uint32_t events); /* events: EPOLL* */
 };
 

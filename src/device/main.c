@@ -203,9 +203,11 @@ static int serve(struct vgr_options *o)
         vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
         goto out_direct;
     }
-    vgr_info("ready%s%s%s%s", o->socket_path ? ", for QEMU on " : o->fd >= 0 ? ", for QEMU" : "",
-             o->socket_path ? o->socket_path : "",
-             o->direct_path ? ", for direct clients on " : "",
+    vgr_info("ready%s%s%s%s",
+             o->socket_path ? ", for QEMU on "
+             : o->fd >= 0   ? ", for QEMU"
+                            : "",
+             o->socket_path ? o->socket_path : "", o->direct_path ? ", for direct clients on " : "",
              o->direct_path ? o->direct_path : "");
 
     err = vgr_loop_run(&p.loop);

@@ -93,11 +93,19 @@ int vgr_size_parse(const char *text, uint64_t *size)
     if (errno)
         return -EINVAL;
     switch (toupper((unsigned char)*end)) {
-    case 'K': shift = 10; break;
-    case 'M': shift = 20; break;
-    case 'G': shift = 30; break;
-    case '\0': break;
-    default: return -EINVAL;
+    case 'K':
+        shift = 10;
+        break;
+    case 'M':
+        shift = 20;
+        break;
+    case 'G':
+        shift = 30;
+        break;
+    case '\0':
+        break;
+    default:
+        return -EINVAL;
     }
     if (shift && end[1])
         return -EINVAL;

@@ -19,8 +19,8 @@ enum vgr_device_mode {
     VGR_MODE_HELP,
 };
 
-#define VGR_ARENA_MIN (1ull << 20)
-#define VGR_ARENA_MAX ((4ull << 30) - 4096) /* offsets on the wire have 32 bits */
+#define VGR_ARENA_MIN    (1ull << 20)
+#define VGR_ARENA_MAX    ((4ull << 30) - 4096) /* offsets on the wire have 32 bits */
 #define VGR_CONTEXTS_MAX 1024u
 
 /* Strings point into argv. */

@@ -67,7 +67,9 @@ static int append_run(struct vgr_arena *arena, struct vgr_boot_run *runs, int fi
     if (arena->n_runs == VGR_BOOT_MAX_RUNS)
         return -E2BIG;
     runs[arena->n_runs++] = (struct vgr_boot_run){
-        .file = (uint32_t)file, .offset = offset, .length = length,
+        .file = (uint32_t)file,
+        .offset = offset,
+        .length = length,
     };
     return 0;
 }

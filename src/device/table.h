@@ -32,7 +32,6 @@ void vgr_table_remove(struct vgr_table *t, struct vgr_table_node *node);
 
 /* Walks all nodes: first with NULL, then with the node returned before. The caller may take out that
  * node after it has fetched the one that follows. NULL at the end. */
-struct vgr_table_node *vgr_table_next(const struct vgr_table *t,
-                                      const struct vgr_table_node *node);
+struct vgr_table_node *vgr_table_next(const struct vgr_table *t, const struct vgr_table_node *node);
 
 #endif

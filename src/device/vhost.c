@@ -17,9 +17,9 @@
 #define F_VERSION_1     32
 
 /* EDID without a display, too: QEMU logs an error where it is missing. */
-static const uint64_t device_features =
-    BIT(VGR_GPU_F_VIRGL) | BIT(VGR_GPU_F_EDID) | BIT(F_INDIRECT_DESC) | BIT(F_EVENT_IDX) |
-    BIT(F_VERSION_1) | BIT(VGR_VHOST_F_PROTOCOL_FEATURES);
+static const uint64_t device_features = BIT(VGR_GPU_F_VIRGL) | BIT(VGR_GPU_F_EDID) |
+                                        BIT(F_INDIRECT_DESC) | BIT(F_EVENT_IDX) | BIT(F_VERSION_1) |
+                                        BIT(VGR_VHOST_F_PROTOCOL_FEATURES);
 
 static const uint64_t protocol_features =
     BIT(VGR_VHOST_PROTOCOL_MQ) | BIT(VGR_VHOST_PROTOCOL_REPLY_ACK) |
@@ -149,14 +149,16 @@ static struct vgr_vhost_queue *find_queue(struct vgr_vhost *v, uint64_t index)
 static int add_region(struct vgr_guestmem *mem, const struct vgr_vhost_region *r, int *fd)
 {
     struct vgr_mem_range range = {
-        .gpa = r->gpa, .size = r->size, .uaddr = r->uaddr, .offset = r->offset,
+        .gpa = r->gpa,
+        .size = r->size,
+        .uaddr = r->uaddr,
+        .offset = r->offset,
     };
     int err = vgr_guestmem_add(mem, &range, *fd);
 
     if (err) {
         vgr_error("guest memory of %llu KiB at %#llx cannot be mapped: %s",
-                  (unsigned long long)(r->size >> 10), (unsigned long long)r->gpa,
-                  strerror(-err));
+                  (unsigned long long)(r->size >> 10), (unsigned long long)r->gpa, strerror(-err));
         return err;
     }
     vgr_debug("guest memory: %llu KiB at %#llx", (unsigned long long)(r->size >> 10),

@@ -25,22 +25,22 @@
 #include "device/vhost_msg.h"
 #include "device/vhost_queue.h"
 
-#define VGR_VHOST_QUEUES 2
-#define VGR_VHOST_STOP_MS 2000u
+#define VGR_VHOST_QUEUES   2
+#define VGR_VHOST_STOP_MS  2000u
 #define VGR_VHOST_PROBE_MS 3000u
 
 struct vgr_vhost {
     struct vgr_loop *loop;
     struct vgr_watch listener;
-    struct vgr_watch conn;       /* not watched while a stop waits for workers */
+    struct vgr_watch conn; /* not watched while a stop waits for workers */
     struct vgr_watch stop_timer;
     struct vgr_watch probe_timer;
-    const char *path;            /* NULL: no listener */
-    int fd;                      /* of the connection, -1: none */
-    bool once;                   /* the program ends with the connection */
-    bool stopping;               /* rx.msg is a GET_VRING_BASE that waits to be answered */
+    const char *path; /* NULL: no listener */
+    int fd;           /* of the connection, -1: none */
+    bool once;        /* the program ends with the connection */
+    bool stopping;    /* rx.msg is a GET_VRING_BASE that waits to be answered */
     bool not_shared_said;
-    int display_fd;              /* QEMU's display socket: open, and never used */
+    int display_fd; /* QEMU's display socket: open, and never used */
     struct vgr_vhost_rx rx;
     struct vgr_guestmem mem;
     struct vgr_vhost_queue queues[VGR_VHOST_QUEUES];

@@ -7,10 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define U64 sizeof(uint64_t)
-#define STATE sizeof(struct vgr_vhost_vring_state)
-#define ADDR sizeof(struct vgr_vhost_vring_addr)
-#define REGION sizeof(struct vgr_vhost_one_region)
+#define U64         sizeof(uint64_t)
+#define STATE       sizeof(struct vgr_vhost_vring_state)
+#define ADDR        sizeof(struct vgr_vhost_vring_addr)
+#define REGION      sizeof(struct vgr_vhost_one_region)
 #define CONFIG_HEAD offsetof(struct vgr_vhost_config, data)
 
 /* The form of each request: most descriptors, least and most payload bytes. */

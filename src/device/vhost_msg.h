@@ -53,17 +53,17 @@ enum vgr_vhost_request {
 #define VGR_VHOST_F_PROTOCOL_FEATURES 30
 
 enum { /* protocol feature bits */
-    VGR_VHOST_PROTOCOL_MQ = 0,
-    VGR_VHOST_PROTOCOL_REPLY_ACK = 3,
-    VGR_VHOST_PROTOCOL_CONFIG = 9,
-    VGR_VHOST_PROTOCOL_RESET_DEVICE = 13,
-    VGR_VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS = 15,
+       VGR_VHOST_PROTOCOL_MQ = 0,
+       VGR_VHOST_PROTOCOL_REPLY_ACK = 3,
+       VGR_VHOST_PROTOCOL_CONFIG = 9,
+       VGR_VHOST_PROTOCOL_RESET_DEVICE = 13,
+       VGR_VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS = 15,
 };
 
 /* SET_VRING_KICK, CALL and ERR: the number is in the low byte; this bit: there is no descriptor. */
 #define VGR_VHOST_NO_FD 0x100u
 
-#define VGR_VHOST_MAX_FDS 8u
+#define VGR_VHOST_MAX_FDS    8u
 #define VGR_VHOST_MAX_CONFIG 256u
 
 struct vgr_vhost_vring_state {

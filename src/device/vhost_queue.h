@@ -17,20 +17,20 @@ struct vgr_vhost_queue {
     struct vgr_vq vq;
     struct vgr_loop *loop;
     const struct vgr_guestmem *mem;
-    int index;              /* for log lines */
+    int index; /* for log lines */
     /* Serves a chain: pushes it now or later. */
     void (*serve)(struct vgr_vhost_queue *q, struct vgr_chain *c);
     /* Kicked, for the first time, and nothing is there. May be NULL. */
     void (*kicked_empty)(struct vgr_vhost_queue *q);
     struct vgr_watch kick;
-    int kick_fd;            /* owned, as the call descriptor in vq; -1: none */
+    int kick_fd; /* owned, as the call descriptor in vq; -1: none */
     bool enabled;
     bool has_addr;
-    bool broken;            /* not to be started before it is set up anew */
-    bool was_empty;         /* kicked_empty was called */
-    bool event_idx;         /* negotiated */
+    bool broken;    /* not to be started before it is set up anew */
+    bool was_empty; /* kicked_empty was called */
+    bool event_idx; /* negotiated */
     unsigned size;
-    uint16_t base;          /* the available index to start from; valid while stopped */
+    uint16_t base; /* the available index to start from; valid while stopped */
     struct vgr_vhost_vring_addr addr;
 };
 

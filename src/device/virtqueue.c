@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NO_INTERRUPT 1 /* avail.flags */
-#define KEEP_IOV 1024  /* pieces; room for more is given back after the chain */
+#define NO_INTERRUPT 1    /* avail.flags */
+#define KEEP_IOV     1024 /* pieces; room for more is given back after the chain */
 
 struct used_elem {
     uint32_t id;
@@ -96,8 +96,7 @@ static int add_piece(struct gather *g, uint8_t *base, size_t len, bool writable)
     /* Neighbours become one piece, within the same direction. */
     size_t first = writable ? g->n_in : 0;
 
-    if (g->n > first &&
-        (uint8_t *)q->iov[g->n - 1].iov_base + q->iov[g->n - 1].iov_len == base) {
+    if (g->n > first && (uint8_t *)q->iov[g->n - 1].iov_base + q->iov[g->n - 1].iov_len == base) {
         q->iov[g->n - 1].iov_len += len;
         return 0;
     }

@@ -58,11 +58,11 @@ struct vgr_vq {
     uint16_t *used;  /* flags, idx, {id32, len32}[size], avail_event */
     uint16_t last_avail;
     uint16_t used_idx;
-    uint16_t signalled;    /* used_idx at the last decision to notify */
-    int call_fd;           /* eventfd of the driver's interrupt, -1: none */
-    uint64_t work;         /* descriptors looked at, ever */
-    uint64_t interrupts;   /* sent, ever */
-    struct iovec *iov;     /* of the chain popped last */
+    uint16_t signalled;  /* used_idx at the last decision to notify */
+    int call_fd;         /* eventfd of the driver's interrupt, -1: none */
+    uint64_t work;       /* descriptors looked at, ever */
+    uint64_t interrupts; /* sent, ever */
+    struct iovec *iov;   /* of the chain popped last */
     size_t iov_cap;
 };
 
@@ -70,10 +70,10 @@ struct vgr_vq {
  * vgr_vq_pop(); only `head` may be kept. */
 struct vgr_chain {
     uint16_t head;
-    const struct iovec *in, *out;  /* next piece to read, to write */
-    size_t n_in, n_out;            /* pieces left */
-    size_t in_off, out_off;        /* in the next piece */
-    uint64_t in_left;              /* readable bytes left */
+    const struct iovec *in, *out; /* next piece to read, to write */
+    size_t n_in, n_out;           /* pieces left */
+    size_t in_off, out_off;       /* in the next piece */
+    uint64_t in_left;             /* readable bytes left */
     uint32_t written;
 };
 

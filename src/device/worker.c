@@ -151,7 +151,8 @@ static void describe_end(const siginfo_t *si, char *text, size_t size)
     if (si->si_code == CLD_EXITED)
         snprintf(text, size, "exited with status %d", si->si_status);
     else
-        snprintf(text, size, "was killed by signal %d (%s)", si->si_status, strsignal(si->si_status));
+        snprintf(text, size, "was killed by signal %d (%s)", si->si_status,
+                 strsignal(si->si_status));
 }
 
 static void process_ended(struct vgr_watch *watch, uint32_t events)

@@ -27,13 +27,13 @@ struct vgr_worker;
 
 struct vgr_worker_pool {
     struct vgr_loop *loop;
-    const char *path;            /* of the vgr-worker program */
-    const char *const *devices;  /* names given to every worker */
-    unsigned n_devices;          /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
-    unsigned limit;              /* of processes alive */
+    const char *path;           /* of the vgr-worker program */
+    const char *const *devices; /* names given to every worker */
+    unsigned n_devices;         /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
+    unsigned limit;             /* of processes alive */
     unsigned alive;
     uint32_t last_number;
-    struct vgr_worker *first;    /* all alive, in a list */
+    struct vgr_worker *first; /* all alive, in a list */
 };
 
 /* What a worker is to map: runs of pages of up to VGR_BOOT_MAX_FILES files. */

@@ -17,15 +17,15 @@
 
 #include "device/virtqueue.h"
 
-#define MIB (1ull << 20)
+#define MIB   (1ull << 20)
 #define UADDR 0x7f0000000000ull
 #define GPA_B MIB
 #define GPA_C (4096 * MIB)
 
-#define DESC_GPA 0x1000
+#define DESC_GPA  0x1000
 #define AVAIL_GPA 0x20000
-#define USED_GPA 0x30000
-#define DATA_GPA 0x80000 /* free for tests up to the end of B */
+#define USED_GPA  0x30000
+#define DATA_GPA  0x80000 /* free for tests up to the end of B */
 
 struct fake_guest {
     int fd;

@@ -35,7 +35,10 @@ static int setup(void **state)
 {
     static struct fixture f;
     struct vgr_capset cap = {
-        .magic = VGR_MAGIC, .arena_min = ARENA, .arena_max = 4 * ARENA, .arena_default = ARENA,
+        .magic = VGR_MAGIC,
+        .arena_min = ARENA,
+        .arena_max = 4 * ARENA,
+        .arena_default = ARENA,
     };
     char why[256];
     int fd;
@@ -290,7 +293,7 @@ static void malformed_messages_end_the_connection(void **state)
         size_t len;
         unsigned n_fds;
     } bad[] = {
-        {&s, sizeof(s), 0}, {&s, sizeof(s), 2}, {&s, sizeof(s), 4}, {&s, 8, 3},
+        {&s, sizeof(s), 0},        {&s, sizeof(s), 2},    {&s, sizeof(s), 4},        {&s, 8, 3},
         {large, sizeof(large), 3}, {large, sizeof(s), 3}, {&wrong_op, sizeof(s), 3},
     };
 

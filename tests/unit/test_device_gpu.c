@@ -13,10 +13,10 @@
 #include "fake_guest.h"
 #include "fake_worker.h"
 
-#define ARENA (1ull << 20)
+#define ARENA     (1ull << 20)
 #define ARENA_GPA GPA_C
-#define REQ 0x90000  /* of chain 0 */
-#define RESP 0xa0000
+#define REQ       0x90000 /* of chain 0 */
+#define RESP      0xa0000
 
 struct fixture {
     struct fake_guest g;
@@ -37,7 +37,10 @@ static int setup(void **state)
 {
     static struct fixture f;
     static const struct vgr_capset cap = {
-        .magic = VGR_MAGIC, .arena_min = ARENA, .arena_max = 4 * ARENA, .arena_default = ARENA,
+        .magic = VGR_MAGIC,
+        .arena_min = ARENA,
+        .arena_max = 4 * ARENA,
+        .arena_default = ARENA,
     };
 
     memset(&f, 0, sizeof(f));
@@ -87,8 +90,8 @@ static void serve_events(struct fixture *f, int ms)
 static void send_cmd(struct fixture *f, unsigned slot, uint32_t type, uint32_t ctx, uint64_t fence,
                      const void *body, size_t len)
 {
-    struct vgr_gpu_hdr h = {.type = type, .ctx_id = ctx, .fence_id = fence,
-                            .flags = fence ? VGR_GPU_FLAG_FENCE : 0};
+    struct vgr_gpu_hdr h = {
+        .type = type, .ctx_id = ctx, .fence_id = fence, .flags = fence ? VGR_GPU_FLAG_FENCE : 0};
     uint8_t *req = guest_ptr(&f->g, REQ + slot * 0x800);
     struct vgr_chain c;
 
@@ -301,8 +304,7 @@ static void page_list_must_fit_its_count(void **state)
     } body = {{1, UINT32_MAX}, {0, 4096, 0}};
 
     assert_int_equal(ask_id(f, VGR_GPU_RESOURCE_CREATE_3D, 0, 1), VGR_GPU_OK);
-    assert_int_equal(ask(f, VGR_GPU_ATTACH_BACKING, 0, &body, sizeof(body)),
-                     VGR_GPU_ERR_PARAMETER);
+    assert_int_equal(ask(f, VGR_GPU_ATTACH_BACKING, 0, &body, sizeof(body)), VGR_GPU_ERR_PARAMETER);
     assert_int_equal(attach_backing(f, 1, 0, 0), VGR_GPU_ERR_PARAMETER);
     assert_int_equal(attach_backing(f, 1, 0, 4096), VGR_GPU_OK);
     assert_int_equal(attach_backing(f, 1, 0, 4096), VGR_GPU_ERR_UNSPEC);

@@ -68,15 +68,15 @@ static void user_addresses_need_one_region(void **state)
 static void refuses_impossible_regions(void **state)
 {
     static const struct vgr_mem_range bad[] = {
-        {.gpa = MIB - 4096, .size = 8192},                       /* overlaps */
-        {.gpa = 0, .size = 1ull << 62},                          /* overlaps, huge */
-        {.gpa = 8 * MIB, .size = 0},                             /* empty */
-        {.gpa = 8 * MIB, .size = 1000},                          /* no pages */
+        {.gpa = MIB - 4096, .size = 8192}, /* overlaps */
+        {.gpa = 0, .size = 1ull << 62},    /* overlaps, huge */
+        {.gpa = 8 * MIB, .size = 0},       /* empty */
+        {.gpa = 8 * MIB, .size = 1000},    /* no pages */
         {.gpa = 8 * MIB + 1, .size = 4096},
         {.gpa = 8 * MIB, .size = 4096, .offset = 100},
-        {.gpa = 8 * MIB, .size = 4096, .offset = 3 * MIB},       /* behind the file's end */
+        {.gpa = 8 * MIB, .size = 4096, .offset = 3 * MIB}, /* behind the file's end */
         {.gpa = 8 * MIB, .size = 4096, .offset = UINT64_MAX - 4095},
-        {.gpa = UINT64_MAX - 4095, .size = 8192},                /* wraps */
+        {.gpa = UINT64_MAX - 4095, .size = 8192}, /* wraps */
         {.gpa = 8 * MIB, .size = 8192, .uaddr = UINT64_MAX - 4095},
     };
     struct fake_guest *g = *state;
@@ -117,9 +117,10 @@ static void removed_region_is_gone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(finds_regions_and_their_borders), T(copies_over_borders),
+        T(finds_regions_and_their_borders),  T(copies_over_borders),
         T(refuses_ranges_that_leave_memory), T(user_addresses_need_one_region),
-        T(refuses_impossible_regions), T(slots_are_limited), T(removed_region_is_gone),
+        T(refuses_impossible_regions),       T(slots_are_limited),
+        T(removed_region_is_gone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,11 +186,17 @@ static void files_are_limited(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(adjacent_pieces_merge), T(addresses_become_file_offsets),
-        T(piece_over_a_region_border_is_split), T(pieces_adjacent_in_the_file_merge),
-        T(only_the_size_asked_for_is_used), T(too_little_memory_is_refused),
-        T(pieces_that_are_no_pages_are_refused), T(memory_that_is_not_there_is_refused),
-        T(impossible_pieces_are_refused), T(runs_are_limited), T(files_are_limited),
+        T(adjacent_pieces_merge),
+        T(addresses_become_file_offsets),
+        T(piece_over_a_region_border_is_split),
+        T(pieces_adjacent_in_the_file_merge),
+        T(only_the_size_asked_for_is_used),
+        T(too_little_memory_is_refused),
+        T(pieces_that_are_no_pages_are_refused),
+        T(memory_that_is_not_there_is_refused),
+        T(impossible_pieces_are_refused),
+        T(runs_are_limited),
+        T(files_are_limited),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

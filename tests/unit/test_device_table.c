@@ -91,8 +91,11 @@ static void walk_meets_each_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(finds_what_was_inserted), T(number_0_and_taken_numbers_are_refused), T(is_bounded),
-        T(removed_numbers_are_free_again), T(walk_meets_each_once),
+        T(finds_what_was_inserted),
+        T(number_0_and_taken_numbers_are_refused),
+        T(is_bounded),
+        T(removed_numbers_are_free_again),
+        T(walk_meets_each_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

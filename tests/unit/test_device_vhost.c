@@ -16,9 +16,9 @@
 #include "fake_guest.h"
 #include "fake_worker.h"
 
-#define SIZE 16
-#define REQ 0x90000
-#define RESP 0xa0000
+#define SIZE  16
+#define REQ   0x90000
+#define RESP  0xa0000
 #define ARENA MIB
 
 struct fixture {
@@ -33,7 +33,10 @@ static int setup(void **state)
 {
     static struct fixture f;
     static const struct vgr_capset cap = {
-        .magic = VGR_MAGIC, .arena_min = ARENA, .arena_max = ARENA, .arena_default = ARENA,
+        .magic = VGR_MAGIC,
+        .arena_min = ARENA,
+        .arena_max = ARENA,
+        .arena_default = ARENA,
     };
     int s[2];
 
@@ -160,7 +163,9 @@ static uint64_t add_region(struct fixture *f, int i)
 static void start_queue(struct fixture *f)
 {
     struct vgr_vhost_vring_addr a = {
-        .desc = UADDR + DESC_GPA, .avail = UADDR + AVAIL_GPA, .used = UADDR + USED_GPA,
+        .desc = UADDR + DESC_GPA,
+        .avail = UADDR + AVAIL_GPA,
+        .used = UADDR + USED_GPA,
     };
     uint64_t features = 1ull << 29 | 1ull << 32, zero = 0;
 
@@ -380,10 +385,10 @@ static void any_message_is_survived(void **state)
         uint8_t request, size;
         bool fd;
     } forms[] = {
-        {2, 8, false}, {5, 40, true}, {5, 8, false}, {8, 8, false}, {9, 40, false}, {10, 8, false},
-        {11, 8, false}, {12, 8, true}, {13, 8, true}, {18, 8, false}, {24, 32, false},
-        {25, 32, false}, {33, 8, true}, {34, 0, false}, {37, 40, true}, {38, 40, false},
-        {12, 8, true}, {18, 8, false}, {37, 40, true}, {99, 8, true},
+        {2, 8, false},   {5, 40, true},   {5, 8, false},  {8, 8, false},  {9, 40, false},
+        {10, 8, false},  {11, 8, false},  {12, 8, true},  {13, 8, true},  {18, 8, false},
+        {24, 32, false}, {25, 32, false}, {33, 8, true},  {34, 0, false}, {37, 40, true},
+        {38, 40, false}, {12, 8, true},   {18, 8, false}, {37, 40, true}, {99, 8, true},
     };
     unsigned seed = 1, served = 0;
 
@@ -402,8 +407,8 @@ static void any_message_is_survived(void **state)
 
             /* Small numbers, addresses of the rings and of memory, and noise. */
             for (int j = 0; j < 16; j++) {
-                static const uint32_t likely[] = {0, 0, 0, 1, 8, 16, UADDR >> 32, DESC_GPA,
-                                                  USED_GPA, MIB, 4096, 0xfffff000};
+                static const uint32_t likely[] = {
+                    0, 0, 0, 1, 8, 16, UADDR >> 32, DESC_GPA, USED_GPA, MIB, 4096, 0xfffff000};
 
                 payload[j] = rand_r(&seed) % 16 ? likely[(unsigned)rand_r(&seed) % 12]
                                                 : (uint32_t)rand_r(&seed);
@@ -415,7 +420,9 @@ static void any_message_is_survived(void **state)
             if (forms[k].size == 32)
                 payload[1] = 20; /* a config's size */
             send_msg(f, forms[k].request, rand_r(&seed) % 16 ? 9 : 1, payload, forms[k].size,
-                     !forms[k].fd ? -1 : forms[k].size == 40 ? f->g.fd : f->kick);
+                     !forms[k].fd          ? -1
+                     : forms[k].size == 40 ? f->g.fd
+                                           : f->kick);
             vgr_event_signal(f->kick);
             serve_events(f, 0);
             while (recv(f->sock, payload, sizeof(payload), 0) > 0)

@@ -170,16 +170,11 @@ static void wrong_sizes_are_malformed(void **state)
     static const struct {
         uint32_t request, size;
     } bad[] = {
-        {VGR_VHOST_GET_FEATURES, 8},
-        {VGR_VHOST_SET_FEATURES, 4},
-        {VGR_VHOST_SET_FEATURES, 16},
-        {VGR_VHOST_SET_VRING_ADDR, 8},
-        {VGR_VHOST_SET_MEM_TABLE, 4},
-        {VGR_VHOST_ADD_MEM_REG, 32},
-        {VGR_VHOST_GET_CONFIG, 11},
-        {VGR_VHOST_GET_CONFIG, 12 + 257},
-        {VGR_VHOST_RESET_DEVICE, 1},
-        {999, 513},
+        {VGR_VHOST_GET_FEATURES, 8},          {VGR_VHOST_SET_FEATURES, 4},
+        {VGR_VHOST_SET_FEATURES, 16},         {VGR_VHOST_SET_VRING_ADDR, 8},
+        {VGR_VHOST_SET_MEM_TABLE, 4},         {VGR_VHOST_ADD_MEM_REG, 32},
+        {VGR_VHOST_GET_CONFIG, 11},           {VGR_VHOST_GET_CONFIG, 12 + 257},
+        {VGR_VHOST_RESET_DEVICE, 1},          {999, 513},
         {VGR_VHOST_SET_FEATURES, UINT32_MAX},
     };
 
@@ -281,18 +276,18 @@ static void reply_to_nobody_is_an_error(void **state)
     f->qemu = dup(f->ours);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)         cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define OWN_SETUP(f) cmocka_unit_test_teardown(f, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(whole_message_is_received), T(message_in_single_bytes_is_received),
-        T(messages_do_not_run_together), T(descriptors_are_closed_unless_taken),
-        T(end_of_connection_is_reported), T(wrong_version_and_replies_are_malformed),
+        T(whole_message_is_received),         T(message_in_single_bytes_is_received),
+        T(messages_do_not_run_together),      T(descriptors_are_closed_unless_taken),
+        T(end_of_connection_is_reported),     T(wrong_version_and_replies_are_malformed),
         OWN_SETUP(wrong_sizes_are_malformed), T(mem_table_must_fit_its_count),
-        T(config_must_fit_its_size), OWN_SETUP(descriptors_must_be_as_many_as_needed),
-        T(unknown_request_is_received), T(reply_has_the_request_and_its_flags),
+        T(config_must_fit_its_size),          OWN_SETUP(descriptors_must_be_as_many_as_needed),
+        T(unknown_request_is_received),       T(reply_has_the_request_and_its_flags),
         T(reply_to_nobody_is_an_error),
     };
 
