@@ -7,8 +7,8 @@
  *
  * GGML cuts a graph into splits for several backends, and gives each backend a view: a part of the
  * nodes, with the whole graph's hash set and use counts. Backends fuse a node into its user only if
- * that user is the only one. The host sees the split alone, so it must be told of nodes whose result
- * is also used elsewhere.
+ * that user is the only one. The host sees the split alone, so it must be told of nodes whose
+ * result is also used elsewhere.
  *
  * The use counts lie in a private struct of GGML. Its layout is stated in ggml-abi.h and tried out
  * once, on a graph whose counts are known; every read of the trial is bounded by memory that is

@@ -258,6 +258,7 @@ bool vgr_conn_wait(struct vgr_conn *c, uint64_t seq)
     if (seq <= __atomic_load_n(&c->drained, __ATOMIC_ACQUIRE))
         return !vgr_conn_failed(c);
 
+    vgr_count(c->counters.waits, 1);
     if (vgr_conn_lock(c)) {
         if (seq > c->awaited) {
             struct vgr_cmd sync = {.op = VGR_CMD_SYNC, .flags = VGR_CMD_F_AWAIT};

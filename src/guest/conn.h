@@ -5,8 +5,8 @@
  * Theory of operation
  * -------------------
  *
- * There is one connection per process, opened when GGML first counts our devices. It owns the arena:
- * the command ring, the heap, and the handles of buffers, streams and graphs.
+ * There is one connection per process, opened when GGML first counts our devices. It owns the
+ * arena: the command ring, the heap, and the handles of buffers, streams and graphs.
  *
  * Sending is pushing a record into the ring under `lock`; nothing waits for an answer. Records are
  * made visible in batches, by vgr_conn_publish() or by a wait. Data that comes back (downloads,
@@ -19,8 +19,8 @@
  * the lowest number that any waiter needs; the others wait for it on a condition variable. Wake-ups
  * are hints: every sleep has a limit and is followed by a look at shared memory.
  *
- * The worker is not trusted to be there, nor to write sense. Once it has failed, or the other end is
- * gone, the connection is *failed* for good: pending gets deliver zeros, sends do nothing, waits
+ * The worker is not trusted to be there, nor to write sense. Once it has failed, or the other end
+ * is gone, the connection is *failed* for good: pending gets deliver zeros, sends do nothing, waits
  * return at once with false, and the reason is logged once. A child after fork() finds the
  * connection failed, without a word.
  *

@@ -14,7 +14,7 @@
 
 #define SPIN_MIN_NS 2000
 
-/* A sleep's first limit and its largest: a lost wake-up costs the first, an idle host the second. */
+/* A sleep's first limit and its largest: a lost wake-up costs the first, a slow host the second. */
 #define SLEEP_FIRST (50 * MS)
 #define SLEEP_MAX   (1000 * MS)
 
@@ -196,7 +196,6 @@ bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
 {
     if (reached(c, seq))
         return true;
-    vgr_count(c->counters.waits, 1);
     if (spin(c, seq)) {
         vgr_count(c->counters.spun, 1);
         return true;

@@ -16,8 +16,8 @@
     X(upload_bytes) /* tensor data, graph definitions, questions */                                \
     X(download_bytes)                                                                              \
     X(doorbells)                                                                                   \
-    X(waits)  /* times a caller needed a result that was not there yet */                          \
-    X(spun)   /* of these, ended while spinning */                                                 \
+    X(waits)  /* times a caller needed a result not known to be there */                           \
+    X(spun)   /* times that spinning brought it */                                                 \
     X(sleeps) /* times a thread went to sleep */                                                   \
     X(stalls) /* times the ring or the heap was full */                                            \
     X(graphs_defined)                                                                              \

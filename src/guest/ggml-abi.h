@@ -3,9 +3,9 @@
  * ggml-abi.h - what a GGML backend looks like in memory.
  *
  * A backend hands GGML structs of function pointers. GGML's own description of them is a private
- * header that no distribution installs, so this file states the layout: which slots, in which order,
- * with which arguments. It was checked against the structs of live backends in a debugger. GGML
- * numbers the layout with an "API version", which a plugin must match exactly:
+ * header that no distribution installs, so this file states the layout: which slots, in which
+ * order, with which arguments. It was checked against live backends. GGML numbers the layout
+ * with an "API version", which a plugin must match exactly:
  *
  *   2   GGML up to 0.21
  *   3   GGML 0.22 to 0.27: buffer types gained alloc_buffer_n and get_alloc_size_n
@@ -191,8 +191,8 @@ struct ggml_hash_set {
 };
 
 /* The fields up to visited_hash_set; more follow. Nodes and their number have public accessors. The
- * use counts have none: see cgraph.h, which trusts this only after it has tried it. use_counts[slot]
- * is the number of src[] references to the tensor in that slot of the hash set. */
+ * use counts have none: see cgraph.h, which trusts this only after a trial. use_counts[slot] is the
+ * number of src[] references to the tensor in that slot of the hash set. */
 struct ggml_cgraph {
     int size;
     int n_nodes;

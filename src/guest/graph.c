@@ -98,7 +98,7 @@ static struct vgr_graph_map *map_find(struct vgr_graphs *g, const struct ggml_te
     return &g->map[i];
 }
 
-/* Begins an empty map with room for `n` keys; nothing is cleared but when 2^32 graphs have passed. */
+/* Begins an empty map with room for `n` keys. Clears nothing, but once in 2^32 graphs. */
 static int map_begin(struct vgr_graphs *g, uint32_t n)
 {
     uint32_t cap = g->map_cap ? g->map_cap : 4 * FIRST_CAP;
@@ -347,10 +347,11 @@ bool vgr_graphs_alive(const struct vgr_graphs *g, const struct vgr_graph_slot *s
     return true;
 }
 
-/* Nodes first: each node that is the same as before refers to its leafs by the same pointers, so these
- * are tensors that exist. Leafs from the last to the first: a leaf's view_src comes before it.
+/* Nodes first: each node that is the same as before refers to its leafs by the same pointers, so
+ * these are tensors that exist. Leafs from the last to the first: a leaf's view_src comes before
+ * it.
  *
- * A buffer at the same address is the same buffer: had the old one been freed, the slot were dead. */
+ * A buffer at the same address is the same one: had it been freed, the slot would be dead. */
 static bool same_graph(struct ggml_cgraph *cg, struct vgr_graph_body *b, bool trusted)
 {
     const struct vgr_tensor *r = vgr_graph_records(b);

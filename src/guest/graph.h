@@ -5,8 +5,8 @@
  * Theory of operation
  * -------------------
  *
- * The worker keeps graphs; the guest remembers, per stream, what it sent (slots). A graph to compute
- * is looked for in three steps, from cheap to dear:
+ * The worker keeps graphs; the guest remembers, per stream, what it sent (slots). A graph to
+ * compute is looked for in three steps, from cheap to dear:
  *
  *   vgr_graphs_same()    compares the program's tensors, all of them and every byte that matters,
  *                        with images of those that a slot was made from. The pointers in there are

@@ -3,9 +3,9 @@
  * A stream is a ggml_backend: commands for one device that the host may run asynchronously.
  *
  * The ring keeps the order of all that this process sends, so a stream remembers only the number of
- * its last command whose effect the program can see: a computation, a copy or a download. Uploads do
- * not count, their data is taken before the call returns. synchronize() with nothing outstanding is
- * then free, which matters: GGML's scheduler calls it many times per graph.
+ * its last command whose effect the program can see: a computation, a copy or a download. Uploads
+ * do not count, their data is taken before the call returns. synchronize() with nothing outstanding
+ * is then free, which matters: GGML's scheduler calls it many times per graph.
  *
  * Between streams nothing but the ring's order is promised, and the host runs streams side by side.
  * So waiting for an event of another stream waits here.

@@ -2,8 +2,8 @@
  *
  * transport.h - how the arena, the doorbell and the wake-up get through to the host.
  *
- * Two transports exist: a virtio-gpu render node, and the unix socket of the direct front. Both give
- * the same three things, and nothing behind them knows which one it is.
+ * Two transports exist: a virtio-gpu render node, and the unix socket of the direct front. Both
+ * give the same three things, and nothing behind them knows which one it is.
  */
 #ifndef VGR_GUEST_TRANSPORT_H
 #define VGR_GUEST_TRANSPORT_H

@@ -14,7 +14,7 @@
 
 #include "guest/conn.h"
 
-/* `n` rows of `size` bytes: row i is at offset + i * stride in the buffer, data + i * pitch here. */
+/* `n` rows of `size` bytes: row i is at offset + i * stride there, at data + i * pitch here. */
 struct vgr_rows {
     uint32_t buffer;
     uint16_t stream;

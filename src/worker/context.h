@@ -37,7 +37,7 @@
 
 #define VGR_CTX_MAX_BUFFERS 4096u
 #define VGR_CTX_MAX_STREAMS 64u
-#define VGR_CTX_MAX_GRAPHS 64u
+#define VGR_CTX_MAX_GRAPHS 1024u /* guests share them out among streams: keep it far above these */
 #define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
 
 struct vgr_host_graph;
