@@ -74,9 +74,19 @@ void vgr_heap_reclaim(struct vgr_heap *h, uint64_t done)
     }
 }
 
-uint64_t vgr_heap_oldest(const struct vgr_heap *h)
+static uint64_t seq_of(const struct vgr_heap *h, uint32_t id)
 {
-    return h->first == h->next ? 0 : h->block[h->first & (VGR_HEAP_BLOCKS - 1)].seq;
+    return h->block[id & (VGR_HEAP_BLOCKS - 1)].seq;
+}
+
+uint64_t vgr_heap_middle(const struct vgr_heap *h)
+{
+    uint64_t seq;
+
+    if (h->first == h->next)
+        return 0;
+    seq = seq_of(h, h->first + (h->next - h->first) / 2);
+    return seq ? seq : seq_of(h, h->first);
 }
 
 uint64_t vgr_heap_piece(const struct vgr_heap *h)

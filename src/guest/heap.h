@@ -13,8 +13,9 @@
  *   sent      its command has sequence number `seq`; free once the worker's `done` has reached it
  *   held      as sent, but its content (a download) must be copied out before it is free
  *
- * Reclaiming stops at the first block that is not free. So whoever needs room waits for the oldest
- * block, which vgr_heap_oldest() names.
+ * Reclaiming stops at the first block that is not free. Whoever needs room waits for the middle one
+ * of the blocks, which vgr_heap_middle() names: half the heap is free then, and the worker still has
+ * the other half to work on.
  *
  * Pure arithmetic: this module never touches the memory that it manages. Not thread-safe.
  */
@@ -58,8 +59,9 @@ void vgr_heap_release(struct vgr_heap *h, uint32_t id);
 /* Frees the oldest blocks, as far as they are sent, not held, and their number is <= done. */
 void vgr_heap_reclaim(struct vgr_heap *h, uint64_t done);
 
-/* The sequence number of the oldest block; 0 if there is none. */
-uint64_t vgr_heap_oldest(const struct vgr_heap *h);
+/* The sequence number to wait for when there is no room; 0 if there are no blocks, or if the oldest
+ * is not sent yet. */
+uint64_t vgr_heap_middle(const struct vgr_heap *h);
 
 /* The largest length that one allocation should have: larger transfers go in pieces, so that
  * several are on their way at once. */

@@ -63,14 +63,22 @@ static void a_block_is_free_when_its_command_is_done(void **state)
 {
     block(2048, 5);
     block(2048, 6);
-    assert_int_equal(vgr_heap_oldest(&heap), 5);
     vgr_heap_reclaim(&heap, 4);
     assert_int_equal(try_block(64), -EAGAIN);
     vgr_heap_reclaim(&heap, 5);
-    assert_int_equal(vgr_heap_oldest(&heap), 6);
     assert_int_equal(block(2048, 7), BASE);
     vgr_heap_reclaim(&heap, 7);
-    assert_int_equal(vgr_heap_oldest(&heap), 0);
+}
+
+static void who_needs_room_waits_for_half_of_what_is_on_its_way(void **state)
+{
+    assert_int_equal(vgr_heap_middle(&heap), 0);
+    for (uint64_t seq = 1; seq <= 8; seq++)
+        block(SIZE / 8, seq);
+    assert_int_equal(vgr_heap_middle(&heap), 5);
+    vgr_heap_reclaim(&heap, 5);
+    block(SIZE / 2, 9); /* room for half the heap in one piece */
+    assert_int_equal(vgr_heap_middle(&heap), 8);
 }
 
 static void a_block_not_sent_is_never_reclaimed(void **state)
@@ -156,6 +164,7 @@ int main(void)
         cmocka_unit_test_setup(the_whole_heap_is_one_block, setup),
         cmocka_unit_test_setup(what_never_fits_says_so, setup),
         cmocka_unit_test_setup(a_block_is_free_when_its_command_is_done, setup),
+        cmocka_unit_test_setup(who_needs_room_waits_for_half_of_what_is_on_its_way, setup),
         cmocka_unit_test_setup(a_block_not_sent_is_never_reclaimed, setup),
         cmocka_unit_test_setup(a_held_block_waits_for_its_reader, setup),
         cmocka_unit_test_setup(a_block_does_not_wrap, setup),
