@@ -30,7 +30,7 @@ demo: build
 	@tools/vgr-demo $(if $(DEVICE),--device $(DEVICE))
 
 bench: build
-	@bench/run $(if $(DEVICE),--device $(DEVICE))
+	@bench/figures $(if $(DEVICE),--device $(DEVICE))
 
 check check-fast check-full: toolbox
 	@tests/run $(patsubst check-%,%,$@)

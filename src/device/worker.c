@@ -18,24 +18,31 @@
 
 extern char **environ;
 
-/* The environment of a worker: ours, without our own variables. VGR_NO_GUEST keeps the guest plugin,
- * which may lie in the same backend folder, from opening a device of its own in there. The caller
- * frees the array; the strings are the environment's own. */
+/* The environment of a worker: ours, without our own variables. The caller frees the array; the
+ * strings are the environment's own.
+ *
+ * VGR_NO_GUEST keeps the guest plugin, which may lie in the same backend folder, from opening a
+ * device of its own in there. GOMP_SPINCOUNT is for GGML's CPU backend: by default its OpenMP threads
+ * spin for milliseconds at every barrier, on processors that the VM's own threads are waiting for; a
+ * token then takes a second. A microsecond is nearly as fast on an idle machine. */
 static char **worker_environment(void)
 {
+    bool spin_set = getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
     size_t n = 0, out = 0;
     char **env;
 
     while (environ[n])
         n++;
-    env = calloc(n + 2, sizeof(*env));
+    env = calloc(n + 3, sizeof(*env));
     if (!env)
         return NULL;
     for (size_t i = 0; i < n; i++) {
         if (strncmp(environ[i], "VGR_", 4))
             env[out++] = environ[i];
     }
-    env[out] = (char *)"VGR_NO_GUEST=1";
+    env[out++] = (char *)"VGR_NO_GUEST=1";
+    if (!spin_set)
+        env[out] = (char *)"GOMP_SPINCOUNT=300";
     return env;
 }
 

@@ -1,17 +1,40 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 300 12
+# vgr-test: check 400 12
 #
-# llama-bench runs in a guest, and generates at least three times as fast as ggml-rpc does over
-# QEMU's user-mode network (measured: 55 tokens/s), in a guest without KVM.
+# llama-bench runs in a guest, and generates at least three times as fast as the same guest does
+# with ggml-rpc over QEMU's user-mode network, on the same host device.
 . "$VGR_TOP/tests/vm/lib.sh"
 
 model tiny16
-"$vm" --device CPU -- llama-bench -m "$model" -dev VirtGPU0 -ngl 99 -p 32 -n 64 -r 3 -o jsonl \
-    >"$VGR_SCRATCH/out"
-cat "$VGR_SCRATCH/out"
-[ "$(grep -c '"avg_ts"' "$VGR_SCRATCH/out")" -eq 2 ] || fail "not two results"
-grep -q '"backends": "[^"]*VirtGPU' "$VGR_SCRATCH/out" || fail "not on VirtGPU"
-speed=$(sed -n 's/.*"n_gen": 64.*"avg_ts": \([0-9]*\).*/\1/p' "$VGR_SCRATCH/out")
-[ "$speed" -ge 165 ] || fail "$speed tokens/s, 165 are wanted"
-echo "$speed tokens/s"
+server=$(echo /usr/libexec/*/llama/bin/ggml-rpc-server)
+port=$((20000 + RANDOM % 10000))
+"$server" -H 127.0.0.1 -p "$port" >"$VGR_SCRATCH/server.log" 2>&1 </dev/null &
+server_pid=$!
+trap 'kill "$server_pid" 2>/dev/null || true' EXIT
+cat >"$VGR_SCRATCH/guest.sh" <<'TEXT'
+set -e
+bench() {
+    llama-bench -m "$MODEL" -ngl 99 -p 32 -n 64 -r 8 -o jsonl "$@"
+}
+bench -dev VirtGPU0 >/run/vgr/ours
+bench -rpc "$SERVER" -dev RPC0 >/run/vgr/rpc
+TEXT
+"$vm" --device CPU --net --work "$VGR_SCRATCH" --env MODEL="$model" \
+    --env SERVER="10.0.2.2:$port" -- bash /run/vgr/guest.sh || {
+    status=$?
+    cat "$VGR_SCRATCH/server.log"
+    fail "the guest ended with status $status"
+}
+# speed NAME: the fastest of the runs, so that what else the machine does counts little
+speed() {
+    [ "$(grep -c '"avg_ts"' "$VGR_SCRATCH/$1")" -eq 2 ] || fail "$1: not two results"
+    sed -n 's/.*"n_gen": 64,.*"samples_ts": \[\([^]]*\)\].*/\1/p' "$VGR_SCRATCH/$1" |
+        tr -d ' ' | tr ',' '\n' | sort -n | tail -n 1 | cut -d. -f1
+}
+cat "$VGR_SCRATCH/ours" "$VGR_SCRATCH/rpc"
+grep -q '"backends": "[^"]*VirtGPU' "$VGR_SCRATCH/ours" || fail "not on VirtGPU"
+ours=$(speed ours)
+rpc=$(speed rpc)
+[ "$ours" -ge $((3 * rpc)) ] || fail "$ours tokens/s, ggml-rpc $rpc: not three times as many"
+echo "$ours tokens/s, ggml-rpc $rpc"

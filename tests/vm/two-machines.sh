@@ -17,8 +17,9 @@ for i in 1 2; do
 done
 for i in 1 2; do
     wait "${pids[i - 1]}" || {
+        status=$?
         tail -n 5 "$VGR_SCRATCH/log.$i"
-        fail "machine $i ended with status $?"
+        fail "machine $i ended with status $status"
     }
     cmp "$VGR_SCRATCH/want" "$VGR_SCRATCH/text.$i" || fail "machine $i's text is wrong"
 done

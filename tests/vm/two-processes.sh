@@ -13,8 +13,9 @@ completion "$model" 48
         "$@" -dev VirtGPU0 -ngl 99 >/run/vgr/text.$i 2>/run/vgr/log.$i &
     done
     wait -n && wait -n' sh "$whole" "${completion[@]}" || {
+    status=$?
     tail -n 5 "$VGR_SCRATCH"/log.*
-    fail "status $?"
+    fail "status $status"
 }
 cmp "$VGR_SCRATCH/want" "$VGR_SCRATCH/text.1" || fail "the first one's text is wrong"
 cmp "$VGR_SCRATCH/want" "$VGR_SCRATCH/text.2" || fail "the second one's text is wrong"

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Shared by the tests of the direct front: a vgr-device under the test's own control, programs on
+# it, and what it holds.
+
+# shellcheck source=../vm/lib.sh
+. "$VGR_TOP/tests/vm/lib.sh"
+# shellcheck source=../../tools/common.sh
+. "$VGR_TOP/tools/common.sh"
+build=${VGR_BUILD:-$VGR_TOP/build/obj}
+export VGR_WORKER=$build/src/worker/vgr-worker
+vgr_device=$build/src/device/vgr-device
+# shellcheck disable=SC2034 # for the tests
+vgr_run=$VGR_TOP/tools/vgr-run
+plugin=$build/src/guest/libggml-virtgpu.so
+socket=$VGR_SCRATCH/direct.sock
+# Program and worker share the processors: OpenMP threads that spin after their work would be in
+# each other's way.
+export OMP_WAIT_POLICY=passive
+
+# serve OPTION...: starts vgr-device on $socket, sets $device
+serve() {
+    setpriv --pdeathsig KILL "$vgr_device" --direct "$socket" --log-level warn "$@" \
+        >"$VGR_SCRATCH/device.log" 2>&1 &
+    device=$!
+    wait_for 10 listening "$socket" ||
+        fail "vgr-device does not listen: $(cat "$VGR_SCRATCH/device.log")"
+}
+
+# What a program needs to run on the device that serve starts, and on no other.
+# shellcheck disable=SC2054 # the comma is env's
+on=(setpriv --pdeathsig KILL env --default-signal=INT,QUIT -u GGML_VK_VISIBLE_DEVICES
+    VK_DRIVER_FILES=/dev/null CUDA_VISIBLE_DEVICES= VGR_DIRECT="$socket" GGML_BACKEND_PATH="$plugin")
+
+# on_device COMMAND...: runs a program on it
+on_device() {
+    "${on[@]}" "$@"
+}
+
+# workers: the process ids of the device's workers
+workers() {
+    pgrep -P "$device" || true
+}
+
+no_worker() {
+    [ -z "$(workers)" ]
+}
+
+one_worker() {
+    [ "$(workers | wc -w)" -eq 1 ]
+}
+
+# holdings: descriptors, mappings and resident KiB of the device
+holdings() {
+    echo "$(find "/proc/$device/fd" -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")" \
+        "$(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$device/status")"
+}
+
+# same_holdings BEFORE: the device comes to hold what it held BEFORE, give or take 512 KiB
+same_holdings() {
+    local fds maps rss now_fds now_maps now_rss
+    wait_for 10 no_worker || fail "workers are left: $(workers)"
+    read -r fds maps rss <<<"$1"
+    read -r now_fds now_maps now_rss <<<"$(holdings)"
+    [ "$fds" -eq "$now_fds" ] || fail "$fds descriptors before, $now_fds after"
+    [ $((now_maps - maps)) -le 2 ] || fail "$maps mappings before, $now_maps after"
+    [ $((now_rss - rss)) -le 512 ] || fail "$rss KiB before, $now_rss KiB after"
+}
+
+# stop_serving: ends the device, which must go in peace and leave no socket
+stop_serving() {
+    local status=0
+    kill "$device"
+    wait "$device" || status=$?
+    [ "$status" -eq 0 ] || fail "vgr-device ended with status $status"
+    [ ! -e "$socket" ] || fail "the socket is left"
+}
+
+# endless: starts an endless completion on the device, sets $program; returns once it writes text.
+# Not through the function: $program is then the program, and no shell around it.
+endless() {
+    completion "$model" 100000
+    "${on[@]}" "${completion[@]}" -dev VirtGPU0 -ngl 99 -c 0 >"$VGR_SCRATCH/endless" \
+        2>"$VGR_SCRATCH/endless.log" &
+    # shellcheck disable=SC2034 # for the tests
+    program=$!
+    wait_for 60 eval "[ \"\$(stat -c %s '$VGR_SCRATCH/endless')\" -ge 60 ]" || {
+        tail -n 5 "$VGR_SCRATCH/endless.log"
+        fail "no text"
+    }
+}

@@ -1,0 +1,18 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# vgr-test: check 400 4
+#
+# An LLM on VirtGPU0 with Vulkan0 behind it gives the very text that Vulkan0 gives.
+. "$VGR_TOP/tests/direct/lib.sh"
+
+model tiny16
+completion "$model" 64
+(
+    host_gpu_env
+    "$whole" "${completion[@]}" -dev Vulkan0 -ngl 99 >"$VGR_SCRATCH/want" 2>"$VGR_SCRATCH/log"
+) || fail "$(tail -n 5 "$VGR_SCRATCH/log")"
+"$vgr_run" --device Vulkan0 -- "$whole" "${completion[@]}" -dev VirtGPU0 -ngl 99 \
+    >"$VGR_SCRATCH/text" 2>"$VGR_SCRATCH/log" || fail "$(tail -n 5 "$VGR_SCRATCH/log")"
+[ "$(wc -c <"$VGR_SCRATCH/want")" -gt 64 ] || fail "Vulkan's own text is too short"
+cmp "$VGR_SCRATCH/want" "$VGR_SCRATCH/text" || fail "the text is wrong"
+echo "$(wc -c <"$VGR_SCRATCH/text") bytes of text"

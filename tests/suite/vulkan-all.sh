@@ -1,0 +1,6 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# vgr-test: full 180000 21
+#
+# GGML's own suite on Vulkan, all of it: many hours on lavapipe.
+exec "$VGR_TOP/tests/suite/backend-ops" --device Vulkan0 --all --min 15000
