@@ -71,35 +71,33 @@ static void test_the_wire_form_comes_back(void **state)
 
 static void test_malformed_dictionaries_are_refused(void **state)
 {
-    struct {
-        struct vgr_dict head;
-        struct vgr_dict_entry e[2];
-    } d;
+    const size_t len = sizeof(struct vgr_dict) + 2 * sizeof(struct vgr_dict_entry);
+    struct vgr_dict *d = calloc(1, len);
 
     (void)state;
-    memset(&d, 0, sizeof(d));
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d.head) - 1), -EPROTO);
-    d.head.n_entries = 2;
-    d.e[0].number = 1;
-    d.e[1].number = 2;
-    strcpy(d.e[0].name, "A");
-    strcpy(d.e[1].name, "B");
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d)), 0);
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d) - 1), -EPROTO);
-    d.head.n_entries = 0xffffffff;
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d)), -EPROTO);
-    d.head.n_entries = 2;
-    memset(d.e[1].name, 'x', sizeof(d.e[1].name)); /* no NUL */
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d)), -EPROTO);
-    strcpy(d.e[1].name, "B");
-    d.e[1].kind = 77;
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d)), -EPROTO);
-    d.e[1].kind = 0;
-    d.e[1].number = 1; /* taken */
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d)), -EPROTO);
-    d.e[1].number = 2;
-    memset(d.head.ggml_version, 'x', sizeof(d.head.ggml_version));
-    assert_int_equal(vgr_names_read(&b, &d, sizeof(d)), -EPROTO);
+    assert_int_equal(vgr_names_read(&b, d, sizeof(*d) - 1), -EPROTO);
+    d->n_entries = 2;
+    d->entries[0].number = 1;
+    d->entries[1].number = 2;
+    strcpy(d->entries[0].name, "A");
+    strcpy(d->entries[1].name, "B");
+    assert_int_equal(vgr_names_read(&b, d, len), 0);
+    assert_int_equal(vgr_names_read(&b, d, len - 1), -EPROTO);
+    d->n_entries = 0xffffffff;
+    assert_int_equal(vgr_names_read(&b, d, len), -EPROTO);
+    d->n_entries = 2;
+    memset(d->entries[1].name, 'x', sizeof(d->entries[1].name)); /* no NUL */
+    assert_int_equal(vgr_names_read(&b, d, len), -EPROTO);
+    strcpy(d->entries[1].name, "B");
+    d->entries[1].kind = 77;
+    assert_int_equal(vgr_names_read(&b, d, len), -EPROTO);
+    d->entries[1].kind = 0;
+    d->entries[1].number = 1; /* taken */
+    assert_int_equal(vgr_names_read(&b, d, len), -EPROTO);
+    d->entries[1].number = 2;
+    memset(d->ggml_version, 'x', sizeof(d->ggml_version));
+    assert_int_equal(vgr_names_read(&b, d, len), -EPROTO);
+    free(d);
 }
 
 int main(void)
