@@ -63,7 +63,7 @@ static const enum ggml_type types[] = {GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE
 /* One thread's share of a block of rows. */
 struct job {
     enum ggml_type type;
-    uint64_t seed; /* of the tensor */
+    uint64_t seed;  /* of the tensor */
     float variance; /* of the weights */
     int64_t n_per_row;
     int64_t row, n_rows; /* row: the first one's index in the tensor */

@@ -29,8 +29,8 @@ enum vgr_log_level vgr_log_level_get(void);
 __attribute__((format(printf, 2, 3))) void vgr_log(enum vgr_log_level level, const char *fmt, ...);
 
 #define vgr_error(...) vgr_log(VGR_LOG_ERROR, __VA_ARGS__)
-#define vgr_warn(...) vgr_log(VGR_LOG_WARN, __VA_ARGS__)
-#define vgr_info(...) vgr_log(VGR_LOG_INFO, __VA_ARGS__)
+#define vgr_warn(...)  vgr_log(VGR_LOG_WARN, __VA_ARGS__)
+#define vgr_info(...)  vgr_log(VGR_LOG_INFO, __VA_ARGS__)
 #define vgr_debug(...) vgr_log(VGR_LOG_DEBUG, __VA_ARGS__)
 
 #endif

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "guest/dict.h"
 
+#include <string.h>
+
+#include "protocol/ggml_names.h"
+
 uint8_t vgr_dict_op[VGR_DICT_MAX_NUMBER + 1];
 uint8_t vgr_dict_unary[VGR_DICT_MAX_NUMBER + 1];
 uint8_t vgr_dict_glu[VGR_DICT_MAX_NUMBER + 1];
@@ -19,40 +23,27 @@ static uint8_t wire_number(unsigned number, unsigned count)
 #endif
 }
 
-static bool has_function_pointers(enum ggml_op op)
+/* Moves the names of `kind` to their wire numbers. */
+static void number(struct vgr_names *names, enum vgr_dict_kind kind, unsigned count, uint8_t *wire)
 {
-    return op == GGML_OP_MAP_CUSTOM1 || op == GGML_OP_MAP_CUSTOM2 || op == GGML_OP_MAP_CUSTOM3 ||
-           op == GGML_OP_CUSTOM;
+    struct vgr_name own[VGR_DICT_MAX_NUMBER + 1];
+
+    memcpy(own, names->entry[kind], sizeof(own));
+    for (unsigned i = 0; i < count; i++) {
+        wire[i] = wire_number(i, count);
+        names->entry[kind][wire[i]] = own[i];
+    }
 }
 
-/* vgr_names_add() refuses names that the wire has no room for; such an op is then not in the
- * dictionary and so not supported, which is what it should be. */
 void vgr_dict_fill(struct vgr_names *names)
 {
-    vgr_names_init(names, ggml_version());
+    static const enum ggml_op with_pointers[] = {GGML_OP_MAP_CUSTOM1, GGML_OP_MAP_CUSTOM2,
+                                                 GGML_OP_MAP_CUSTOM3, GGML_OP_CUSTOM};
 
-    for (unsigned i = 0; i < GGML_OP_COUNT; i++) {
-        vgr_dict_op[i] = wire_number(i, GGML_OP_COUNT);
-        if (!has_function_pointers((enum ggml_op)i))
-            vgr_names_add(names, VGR_DICT_OP, vgr_dict_op[i], ggml_op_name((enum ggml_op)i), 0, 0);
-    }
-    for (unsigned i = 0; i < GGML_UNARY_OP_COUNT; i++) {
-        vgr_dict_unary[i] = wire_number(i, GGML_UNARY_OP_COUNT);
-        vgr_names_add(names, VGR_DICT_UNARY, vgr_dict_unary[i],
-                      ggml_unary_op_name((enum ggml_unary_op)i), 0, 0);
-    }
-    for (unsigned i = 0; i < GGML_GLU_OP_COUNT; i++) {
-        vgr_dict_glu[i] = wire_number(i, GGML_GLU_OP_COUNT);
-        vgr_names_add(names, VGR_DICT_GLU, vgr_dict_glu[i], ggml_glu_op_name((enum ggml_glu_op)i),
-                      0, 0);
-    }
-    for (unsigned i = 0; i < GGML_TYPE_COUNT; i++) {
-        enum ggml_type type = (enum ggml_type)i;
-        size_t size = ggml_type_size(type);
-
-        /* Removed types keep their number, with no size. */
-        if (size)
-            vgr_names_add(names, VGR_DICT_TYPE, i, ggml_type_name(type),
-                          (uint32_t)ggml_blck_size(type), (uint32_t)size);
-    }
+    vgr_ggml_names(names);
+    for (size_t i = 0; i < sizeof(with_pointers) / sizeof(with_pointers[0]); i++)
+        names->entry[VGR_DICT_OP][with_pointers[i]] = (struct vgr_name){0};
+    number(names, VGR_DICT_OP, GGML_OP_COUNT, vgr_dict_op);
+    number(names, VGR_DICT_UNARY, GGML_UNARY_OP_COUNT, vgr_dict_unary);
+    number(names, VGR_DICT_GLU, GGML_GLU_OP_COUNT, vgr_dict_glu);
 }

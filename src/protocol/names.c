@@ -17,8 +17,7 @@ int vgr_names_add(struct vgr_names *n, enum vgr_dict_kind kind, unsigned number,
     size_t len = strlen(name);
     struct vgr_name *e;
 
-    if (kind >= VGR_DICT_KINDS || number > VGR_DICT_MAX_NUMBER || !len ||
-        len >= sizeof(e->name))
+    if (kind >= VGR_DICT_KINDS || number > VGR_DICT_MAX_NUMBER || !len || len >= sizeof(e->name))
         return -EINVAL;
     e = &n->entry[kind][number];
     if (e->name[0])

@@ -6,8 +6,8 @@
 
 /* Shared words are plain integers in wire.h, so that it stays a description of bytes; every access
  * goes through these. */
-#define load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define load_seq_cst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define load_acquire(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define load_seq_cst(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define store_seq_cst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 

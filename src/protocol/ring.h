@@ -40,10 +40,10 @@ struct vgr_ring_producer {
     struct vgr_control *ctl;
     uint8_t *data;
     uint32_t size;
-    uint32_t tail;    /* written so far, published or not */
-    uint32_t head;    /* the consumer's, as last seen */
-    uint64_t seq;     /* number of the last command pushed */
-    uint64_t bytes;   /* ever pushed, padding included */
+    uint32_t tail;  /* written so far, published or not */
+    uint32_t head;  /* the consumer's, as last seen */
+    uint64_t seq;   /* number of the last command pushed */
+    uint64_t bytes; /* ever pushed, padding included */
 };
 
 /* `arena` is the mapped arena whose hello is filled in (ring_off, ring_size). */
@@ -79,9 +79,9 @@ struct vgr_ring_consumer {
     struct vgr_control *ctl;
     const uint8_t *data;
     uint32_t size;
-    uint32_t head;   /* consumed so far; ours, never read back from shared memory */
-    uint64_t seq;    /* number of the last command read */
-    uint64_t bytes;  /* ever consumed, padding included */
+    uint32_t head;  /* consumed so far; ours, never read back from shared memory */
+    uint64_t seq;   /* number of the last command read */
+    uint64_t bytes; /* ever consumed, padding included */
 };
 
 /* `hello` is the worker's private, validated copy. */

@@ -31,24 +31,24 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define VGR_MAGIC             0x31524756u /* "VGR1" */
-#define VGR_PROTOCOL_VERSION  1u
+#define VGR_MAGIC            0x31524756u /* "VGR1" */
+#define VGR_PROTOCOL_VERSION 1u
 
 /* ---- Discovery ------------------------------------------------------------------------------ */
 
 /* Capset id in the virtio-gpu device. Linux keeps a 32-bit mask of ids and takes 1..6 for its own;
  * 20 is unassigned (include/uapi/linux/virtio_gpu.h). */
-#define VGR_CAPSET_ID 20u
+#define VGR_CAPSET_ID      20u
 #define VGR_CAPSET_VERSION 1u
 
 /* What the front tells before a context exists: the virtio-gpu capset of id VGR_CAPSET_ID, and the
  * first message of the server on the direct front's socket. */
 struct vgr_capset {
-    uint32_t magic;        /* VGR_MAGIC */
-    uint32_t version_min;  /* protocol versions served, inclusive */
+    uint32_t magic;       /* VGR_MAGIC */
+    uint32_t version_min; /* protocol versions served, inclusive */
     uint32_t version_max;
-    uint32_t features;     /* VGR_FEATURE_*; 0 today */
-    uint64_t arena_min;    /* accepted arena sizes */
+    uint32_t features;  /* VGR_FEATURE_*; 0 today */
+    uint64_t arena_min; /* accepted arena sizes */
     uint64_t arena_max;
     uint64_t arena_default;
     uint64_t reserved[3];
@@ -72,7 +72,7 @@ struct vgr_submit {
     uint32_t op;       /* enum vgr_submit_op */
     uint32_t resource; /* OPEN: virtio-gpu resource id of the arena */
     uint32_t reserved;
-    uint64_t size;     /* OPEN: arena size */
+    uint64_t size; /* OPEN: arena size */
     uint64_t reserved2;
 };
 static_assert(sizeof(struct vgr_submit) == 32, "wire");
@@ -118,15 +118,15 @@ enum vgr_error {
 /* The guest's first words, constant once VGR_SUBMIT_OPEN is sent. */
 struct vgr_hello {
     uint32_t magic;
-    uint32_t version;    /* the version the guest speaks */
+    uint32_t version; /* the version the guest speaks */
     uint64_t arena_size;
-    uint32_t ring_off;   /* multiple of 4096, after the control page */
-    uint32_t ring_size;  /* power of two, VGR_RING_MIN..VGR_RING_MAX */
-    uint32_t heap_off;   /* multiple of 4096, after the ring; up to the end of the arena */
-    uint32_t dict_off;   /* in the heap: the guest's dictionary, see below */
+    uint32_t ring_off;  /* multiple of 4096, after the control page */
+    uint32_t ring_size; /* power of two, VGR_RING_MIN..VGR_RING_MAX */
+    uint32_t heap_off;  /* multiple of 4096, after the ring; up to the end of the arena */
+    uint32_t dict_off;  /* in the heap: the guest's dictionary, see below */
     uint32_t dict_len;
-    uint32_t reply_off;  /* in the heap: where the worker puts struct vgr_reply and what follows */
-    uint32_t reply_cap;  /* room there */
+    uint32_t reply_off; /* in the heap: where the worker puts struct vgr_reply and what follows */
+    uint32_t reply_cap; /* room there */
     uint32_t features;
     uint64_t reserved;
 };
@@ -141,27 +141,27 @@ struct vgr_control {
     struct vgr_hello hello; /* [g] offset 0 */
     uint8_t pad0[8];
 
-    uint32_t tail;          /* [g] offset 64: bytes ever produced, mod 2^32 */
+    uint32_t tail; /* [g] offset 64: bytes ever produced, mod 2^32 */
     uint8_t pad1[60];
 
-    uint64_t wait_seq;      /* [g] offset 128: wake me once done >= this; 0: I am not asleep */
+    uint64_t wait_seq; /* [g] offset 128: wake me once done >= this; 0: I am not asleep */
     uint8_t pad2[56];
 
-    uint32_t head;          /* [w] offset 192: bytes ever consumed, mod 2^32 */
-    uint32_t asleep;        /* [w,g] the worker sleeps: ring the doorbell. The guest that rings
+    uint32_t head;   /* [w] offset 192: bytes ever consumed, mod 2^32 */
+    uint32_t asleep; /* [w,g] the worker sleeps: ring the doorbell. The guest that rings
                                exchanges it with 0, so that one sleep costs one doorbell */
     uint8_t pad3[56];
 
-    uint64_t done;          /* [w] offset 256: last sequence number that is complete */
+    uint64_t done; /* [w] offset 256: last sequence number that is complete */
     uint8_t pad4[56];
 
-    uint32_t state;         /* [w,f] offset 320: enum vgr_state */
-    uint32_t error;         /* [w,f] enum vgr_error, valid in VGR_STATE_FAILED */
-    uint64_t error_seq;     /* [w] the command that failed, 0: none */
+    uint32_t state;                    /* [w,f] offset 320: enum vgr_state */
+    uint32_t error;                    /* [w,f] enum vgr_error, valid in VGR_STATE_FAILED */
+    uint64_t error_seq;                /* [w] the command that failed, 0: none */
     char error_text[VGR_CONTROL_TEXT]; /* [w,f] UTF-8, NUL-terminated; not trusted by the guest */
     uint8_t pad5[48];
 
-    uint64_t counters[32];  /* [w] offset 640: enum vgr_counter, updated when the worker idles */
+    uint64_t counters[32]; /* [w] offset 640: enum vgr_counter, updated when the worker idles */
 };
 static_assert(sizeof(struct vgr_control) <= VGR_CONTROL_SIZE, "wire");
 static_assert(__builtin_offsetof(struct vgr_control, tail) == 64, "wire");
@@ -174,16 +174,16 @@ static_assert(__builtin_offsetof(struct vgr_control, counters) == 640, "wire");
 /* Worker counters, for tools and tests. */
 enum vgr_counter {
     VGR_COUNTER_COMMANDS = 0,
-    VGR_COUNTER_RING_BYTES,     /* consumed from the ring, padding included */
-    VGR_COUNTER_SET_BYTES,      /* tensor bytes, guest to host */
-    VGR_COUNTER_GET_BYTES,      /* tensor bytes, host to guest */
+    VGR_COUNTER_RING_BYTES, /* consumed from the ring, padding included */
+    VGR_COUNTER_SET_BYTES,  /* tensor bytes, guest to host */
+    VGR_COUNTER_GET_BYTES,  /* tensor bytes, host to guest */
     VGR_COUNTER_GRAPHS_DEFINED,
     VGR_COUNTER_GRAPHS_PATCHED,
     VGR_COUNTER_GRAPHS_RUN,
     VGR_COUNTER_QUERIES,
-    VGR_COUNTER_SLEEPS,         /* times the worker went to sleep */
-    VGR_COUNTER_WAKEUPS,        /* wake-ups sent to the guest */
-    VGR_COUNTER_SYNCS,          /* times it waited for the host's backend */
+    VGR_COUNTER_SLEEPS,  /* times the worker went to sleep */
+    VGR_COUNTER_WAKEUPS, /* wake-ups sent to the guest */
+    VGR_COUNTER_SYNCS,   /* times it waited for the host's backend */
     VGR_COUNTER_COUNT,
 };
 static_assert(VGR_COUNTER_COUNT <= 32, "wire");
@@ -201,23 +201,23 @@ enum vgr_dict_kind {
     VGR_DICT_KINDS
 };
 
-#define VGR_DICT_MAX_NUMBER 255u /* numbers are 0..255 */
+#define VGR_DICT_MAX_NUMBER  255u /* numbers are 0..255 */
 #define VGR_DICT_MAX_ENTRIES 1024u
 
 struct vgr_dict_entry {
-    uint16_t kind;       /* enum vgr_dict_kind */
+    uint16_t kind; /* enum vgr_dict_kind */
     uint16_t number;
     uint32_t block_size; /* TYPE: elements a block (ggml_blck_size), else 0 */
     uint32_t type_size;  /* TYPE: bytes a block (ggml_type_size), else 0 */
     uint32_t reserved;
-    char name[32];       /* NUL-terminated */
+    char name[32]; /* NUL-terminated */
 };
 static_assert(sizeof(struct vgr_dict_entry) == 48, "wire");
 
 struct vgr_dict {
     uint32_t n_entries;
     uint32_t reserved;
-    char ggml_version[24];            /* ggml_version(), NUL-terminated */
+    char ggml_version[24]; /* ggml_version(), NUL-terminated */
     struct vgr_dict_entry entries[];
 };
 static_assert(sizeof(struct vgr_dict) == 32, "wire");
@@ -227,20 +227,20 @@ static_assert(sizeof(struct vgr_dict) == 32, "wire");
 #define VGR_MAX_DEVICES 16u
 
 enum vgr_device_type { /* of the host device; numbers as in enum ggml_backend_dev_type */
-    VGR_DEVICE_CPU = 0,
-    VGR_DEVICE_GPU = 1,
-    VGR_DEVICE_IGPU = 2,
-    VGR_DEVICE_ACCEL = 3,
+                       VGR_DEVICE_CPU = 0,
+                       VGR_DEVICE_GPU = 1,
+                       VGR_DEVICE_IGPU = 2,
+                       VGR_DEVICE_ACCEL = 3,
 };
 
 struct vgr_device_info {
-    char name[64];         /* on the host: "Vulkan0", "CUDA0", "CPU" */
+    char name[64]; /* on the host: "Vulkan0", "CUDA0", "CPU" */
     char description[128];
-    uint32_t type;         /* enum vgr_device_type */
-    uint32_t flags;        /* 0 today */
-    uint64_t alignment;    /* of tensors in a buffer, power of two */
-    uint64_t max_size;     /* of one buffer */
-    uint64_t memory_free;  /* at the handshake; VGR_CMD_QUERY_MEMORY for now */
+    uint32_t type;        /* enum vgr_device_type */
+    uint32_t flags;       /* 0 today */
+    uint64_t alignment;   /* of tensors in a buffer, power of two */
+    uint64_t max_size;    /* of one buffer */
+    uint64_t memory_free; /* at the handshake; VGR_CMD_QUERY_MEMORY for now */
     uint64_t memory_total;
 };
 static_assert(sizeof(struct vgr_device_info) == 232, "wire");
@@ -249,13 +249,13 @@ static_assert(sizeof(struct vgr_device_info) == 232, "wire");
  * counted from the start of this struct. */
 struct vgr_reply {
     uint32_t magic;
-    uint32_t version;      /* the version both speak now */
+    uint32_t version; /* the version both speak now */
     uint32_t features;
     uint32_t n_devices;
-    uint32_t max_buffers;  /* handles are 1..max_buffers */
-    uint32_t max_streams;  /* handles are 1..max_streams */
-    uint32_t max_graphs;   /* handles are 1..max_graphs */
-    uint32_t max_tensors;  /* in one graph */
+    uint32_t max_buffers; /* handles are 1..max_buffers */
+    uint32_t max_streams; /* handles are 1..max_streams */
+    uint32_t max_graphs;  /* handles are 1..max_graphs */
+    uint32_t max_tensors; /* in one graph */
     uint32_t dict_off;
     uint32_t dict_len;
     uint64_t reserved[3];
@@ -270,16 +270,16 @@ static_assert(sizeof(struct vgr_reply) == 64 + 16 * 232, "wire");
  * number. No record is longer than a quarter of the ring. */
 enum vgr_cmd_op {
     VGR_CMD_PAD = 0,
-    VGR_CMD_SYNC = 1,          /* nothing; `done` reaches it when all before it is complete */
+    VGR_CMD_SYNC = 1, /* nothing; `done` reaches it when all before it is complete */
     VGR_CMD_STREAM_OPEN = 2,
     VGR_CMD_STREAM_CLOSE = 3,
-    VGR_CMD_BUFFER_ALLOC = 4,  /* replies */
+    VGR_CMD_BUFFER_ALLOC = 4, /* replies */
     VGR_CMD_BUFFER_FREE = 5,
-    VGR_CMD_SET = 6,           /* heap -> buffer */
-    VGR_CMD_SET_INLINE = 7,    /* ring -> buffer */
-    VGR_CMD_GET = 8,           /* buffer -> heap */
+    VGR_CMD_SET = 6,        /* heap -> buffer */
+    VGR_CMD_SET_INLINE = 7, /* ring -> buffer */
+    VGR_CMD_GET = 8,        /* buffer -> heap */
     VGR_CMD_MEMSET = 9,
-    VGR_CMD_COPY = 10,         /* buffer -> buffer */
+    VGR_CMD_COPY = 10, /* buffer -> buffer */
     VGR_CMD_INIT_TENSOR = 11,
     VGR_CMD_GRAPH_DEFINE = 12,
     VGR_CMD_GRAPH_PATCH = 13,
@@ -322,9 +322,9 @@ struct vgr_cmd_alloc {
 static_assert(sizeof(struct vgr_cmd_alloc) == 32, "wire");
 
 struct vgr_alloc_reply {
-    uint32_t ok;       /* 1: allocated; 0: no memory, the handle stays free */
+    uint32_t ok; /* 1: allocated; 0: no memory, the handle stays free */
     uint32_t reserved;
-    uint64_t size;     /* as allocated */
+    uint64_t size; /* as allocated */
 };
 static_assert(sizeof(struct vgr_alloc_reply) == 16, "wire");
 
@@ -341,9 +341,9 @@ static_assert(sizeof(struct vgr_cmd_handle) == 16, "wire");
 struct vgr_cmd_data {
     struct vgr_cmd h;
     uint32_t buffer;
-    uint16_t stream;   /* 0: none */
+    uint16_t stream; /* 0: none */
     uint16_t reserved;
-    uint64_t offset;   /* in the buffer */
+    uint64_t offset; /* in the buffer */
     uint32_t len;
     uint32_t data_off; /* in the arena, inside the heap */
 };
@@ -352,7 +352,7 @@ static_assert(sizeof(struct vgr_cmd_data) == 32, "wire");
 struct vgr_cmd_memset {
     struct vgr_cmd h;
     uint32_t buffer;
-    uint32_t value;  /* 0..255 */
+    uint32_t value; /* 0..255 */
     uint64_t offset;
     uint64_t len;
 };
@@ -373,8 +373,8 @@ static_assert(sizeof(struct vgr_cmd_copy) == 48, "wire");
 
 /* ---- Tensors and graphs --------------------------------------------------------------------- */
 
-#define VGR_DIMS 4
-#define VGR_SRCS 10
+#define VGR_DIMS   4
+#define VGR_SRCS   10
 #define VGR_PARAMS 16 /* int32; ggml_tensor.op_params */
 
 enum vgr_tensor_flag {
@@ -386,11 +386,11 @@ enum vgr_tensor_flag {
 
 /* A tensor by content. References to other tensors are 1 + index in the same array, 0: none. */
 struct vgr_tensor {
-    uint32_t op;       /* guest's number */
-    uint32_t type;     /* guest's number */
-    uint32_t flags;    /* enum vgr_tensor_flag */
-    uint32_t buffer;   /* handle; 0: no memory (only where no data is touched) */
-    uint64_t offset;   /* of the data in the buffer */
+    uint32_t op;     /* guest's number */
+    uint32_t type;   /* guest's number */
+    uint32_t flags;  /* enum vgr_tensor_flag */
+    uint32_t buffer; /* handle; 0: no memory (only where no data is touched) */
+    uint64_t offset; /* of the data in the buffer */
     int64_t ne[VGR_DIMS];
     uint64_t nb[VGR_DIMS];
     int32_t op_params[VGR_PARAMS];
@@ -454,7 +454,7 @@ static_assert(sizeof(struct vgr_cmd_run) == 16, "wire");
 struct vgr_cmd_query_op {
     struct vgr_cmd h;
     uint32_t device;
-    uint32_t data_off;  /* multiple of 8 */
+    uint32_t data_off; /* multiple of 8 */
     uint32_t data_len;
     uint32_t reply_off; /* multiple of 8 */
 };

@@ -17,8 +17,7 @@ static int read_boot(struct vgr_boot *boot, struct vgr_boot_run **runs)
 
     if (pread(VGR_BOOT_FD, boot, sizeof(*boot), 0) != (ssize_t)sizeof(*boot) ||
         boot->magic != VGR_BOOT_MAGIC || !boot->n_fds || boot->n_fds > VGR_BOOT_MAX_FILES ||
-        !boot->n_runs || boot->n_runs > VGR_BOOT_MAX_RUNS ||
-        boot->n_devices > VGR_BOOT_MAX_DEVICES)
+        !boot->n_runs || boot->n_runs > VGR_BOOT_MAX_RUNS || boot->n_devices > VGR_BOOT_MAX_DEVICES)
         return -EPROTO;
 
     len = boot->n_runs * sizeof(**runs);
@@ -57,8 +56,8 @@ int vgr_arena_map(struct vgr_arena *arena, struct vgr_boot *boot)
     if (ret)
         return ret;
 
-    base = mmap(NULL, boot->arena_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                0);
+    base =
+        mmap(NULL, boot->arena_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
         ret = -errno;
     } else {

@@ -28,12 +28,12 @@
 
 #include <stdint.h>
 
-#define VGR_BOOT_MAGIC 0x544f4f42u
-#define VGR_BOOT_FD 3
+#define VGR_BOOT_MAGIC       0x544f4f42u
+#define VGR_BOOT_FD          3
 #define VGR_BOOT_DOORBELL_FD 4
-#define VGR_BOOT_WAKEUP_FD 5
-#define VGR_BOOT_FILES_FD 6
-#define VGR_BOOT_MAX_FILES 16u
+#define VGR_BOOT_WAKEUP_FD   5
+#define VGR_BOOT_FILES_FD    6
+#define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
 
 /* The kernel allows 65530 mappings a process by default; what is left is for libraries. The front
@@ -44,15 +44,15 @@ struct vgr_boot {
     uint32_t magic;
     uint32_t n_fds;
     uint32_t n_runs;
-    uint32_t log_level;   /* as in common/log.h */
-    uint64_t arena_size;  /* sum of the runs' lengths; multiple of 4096 */
-    uint32_t context;     /* the front's number, for log lines */
-    uint32_t n_devices;   /* 0: every GPU, or the CPU where there is none */
+    uint32_t log_level;                     /* as in common/log.h */
+    uint64_t arena_size;                    /* sum of the runs' lengths; multiple of 4096 */
+    uint32_t context;                       /* the front's number, for log lines */
+    uint32_t n_devices;                     /* 0: every GPU, or the CPU where there is none */
     char devices[VGR_BOOT_MAX_DEVICES][64]; /* names of host devices ("Vulkan0", "CPU") */
 };
 
 struct vgr_boot_run {
-    uint32_t file;   /* index: descriptor VGR_BOOT_FILES_FD + file */
+    uint32_t file; /* index: descriptor VGR_BOOT_FILES_FD + file */
     uint32_t reserved;
     uint64_t offset; /* in the file, multiple of 4096 */
     uint64_t length; /* multiple of 4096 */

@@ -95,6 +95,16 @@ static int cmd_stream_close(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
+/* More than the device has at all is refused before GGML tries: on a CPU the allocation would
+ * succeed, and zeroing it would take the host down. */
+static bool fits_device(const struct vgr_host_device *dev, uint64_t size)
+{
+    size_t free = 0, total = 0;
+
+    ggml_backend_dev_memory(dev->dev, &free, &total);
+    return !total || size <= total;
+}
+
 static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_alloc *m = cmd;
@@ -113,7 +123,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
 
     b = &c->buffers[m->buffer];
     dev = &c->backends.device[m->device];
-    if (m->size <= ggml_backend_buft_get_max_size(dev->buft))
+    if (m->size <= ggml_backend_buft_get_max_size(dev->buft) && fits_device(dev, m->size))
         b->buffer = ggml_backend_buft_alloc_buffer(dev->buft, m->size);
     if (b->buffer) {
         b->base = ggml_backend_buffer_get_base(b->buffer);

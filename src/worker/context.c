@@ -128,7 +128,8 @@ static int check_hello(struct vgr_ctx *c)
                             "the guest speaks protocol version %u, this host version %u",
                             h->version, VGR_PROTOCOL_VERSION);
     if (h->arena_size != c->arena.size || h->arena_size > UINT32_MAX)
-        return vgr_ctx_fail(c, VGR_ERROR_ARENA, "the hello says an arena of %llu bytes, it has %llu",
+        return vgr_ctx_fail(c, VGR_ERROR_ARENA,
+                            "the hello says an arena of %llu bytes, it has %llu",
                             (unsigned long long)h->arena_size, (unsigned long long)c->arena.size);
     if (h->ring_size < VGR_RING_MIN || h->ring_size > VGR_RING_MAX ||
         (h->ring_size & (h->ring_size - 1)) || h->ring_off % 4096 ||
@@ -146,8 +147,8 @@ static int read_dictionary(struct vgr_ctx *c)
     static struct vgr_names guest;
     const void *dict;
 
-    if (c->hello.dict_len > sizeof(struct vgr_dict) +
-                                VGR_DICT_MAX_ENTRIES * sizeof(struct vgr_dict_entry))
+    if (c->hello.dict_len >
+        sizeof(struct vgr_dict) + VGR_DICT_MAX_ENTRIES * sizeof(struct vgr_dict_entry))
         return vgr_ctx_fail(c, VGR_ERROR_HELLO, "the dictionary is too long");
     dict = vgr_ctx_payload(c, c->hello.dict_off, c->hello.dict_len);
     if (!dict)

@@ -37,7 +37,7 @@
 
 #define VGR_CTX_MAX_BUFFERS 4096u
 #define VGR_CTX_MAX_STREAMS 64u
-#define VGR_CTX_MAX_GRAPHS 1024u /* guests share them out among streams: keep it far above these */
+#define VGR_CTX_MAX_GRAPHS  1024u /* guests share them out among streams: keep it far above these */
 #define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
 
 struct vgr_host_graph;
@@ -59,27 +59,27 @@ struct vgr_host_stream {
 struct vgr_ctx {
     struct vgr_arena arena;
     struct vgr_backends backends;
-    struct vgr_hello hello;       /* private copy */
+    struct vgr_hello hello; /* private copy */
     struct vgr_ring_consumer ring;
-    struct vgr_names names;       /* of the host */
-    struct vgr_names_map map;     /* guest's numbers to the host's */
+    struct vgr_names names;   /* of the host */
+    struct vgr_names_map map; /* guest's numbers to the host's */
     int wakeup_fd;
     int doorbell_fd;
 
     bool failed;
-    uint32_t dirty;       /* streams that are */
+    uint32_t dirty;                     /* streams that are */
     uint32_t last_run[VGR_MAX_DEVICES]; /* the stream that ran a graph last; 0: none */
-    uint32_t routed;      /* the stream that carries uploads which named none; 0: none */
-    uint64_t done;        /* published */
-    uint32_t spin_ns;     /* what polling is worth now, see loop.c */
+    uint32_t routed;  /* the stream that carries uploads which named none; 0: none */
+    uint64_t done;    /* published */
+    uint32_t spin_ns; /* what polling is worth now, see loop.c */
 
     struct vgr_host_buffer buffers[VGR_CTX_MAX_BUFFERS + 1]; /* [0] is never used */
     struct vgr_host_stream streams[VGR_CTX_MAX_STREAMS + 1];
     struct vgr_host_graph *graphs[VGR_CTX_MAX_GRAPHS + 1];
 
     struct ggml_context *query; /* scratch for QUERY_OP */
-    uint64_t *record;      /* the command being run */
-    void *payload;         /* private copy of its heap payload */
+    uint64_t *record;           /* the command being run */
+    void *payload;              /* private copy of its heap payload */
     size_t payload_cap;
 
     uint64_t counters[VGR_COUNTER_COUNT];

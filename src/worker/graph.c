@@ -14,7 +14,7 @@ struct vgr_host_graph {
     uint32_t device;
     uint32_t n_nodes;
     uint32_t n_tensors;
-    struct ggml_context *ggml;    /* owns tensors and cgraph */
+    struct ggml_context *ggml; /* owns tensors and cgraph */
     struct ggml_cgraph *cgraph;
     struct ggml_tensor **tensors; /* n_tensors, in wire order */
     struct vgr_tensor *wire;      /* as defined and patched */
@@ -252,8 +252,9 @@ int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uin
     vgr_ctx_sync(c);
     for (int i = 0; i < n; i++) {
         if (!same_structure(&g->wire[p[i].index], &p[i].tensor))
-            return vgr_ctx_fail(c, VGR_ERROR_GRAPH, "graph %u: patch of tensor %u changes structure",
-                                handle, p[i].index);
+            return vgr_ctx_fail(c, VGR_ERROR_GRAPH,
+                                "graph %u: patch of tensor %u changes structure", handle,
+                                p[i].index);
         g->wire[p[i].index] = p[i].tensor;
         if (fill(c, g, p[i].index, &why))
             return refuse(c, handle, g, p[i].index, why);

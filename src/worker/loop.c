@@ -21,7 +21,7 @@
 #include "common/log.h"
 #include "worker/context.h"
 
-#define SPIN_MIN 2000u    /* ns */
+#define SPIN_MIN 2000u /* ns */
 #define SPIN_MAX 200000u
 
 static uint64_t now_ns(void)

@@ -11,7 +11,7 @@
 #include "protocol/ring.h"
 #include "vgr_test.h"
 
-#define RING VGR_RING_MIN
+#define RING  VGR_RING_MIN
 #define ARENA (4096u + RING + 4096u)
 
 struct rig {
@@ -199,7 +199,7 @@ static void test_one_sleep_costs_one_doorbell(void **state)
     struct rig *r = *state;
 
     push(r, 8, 0);
-    assert_false(vgr_ring_publish(&r->p)); /* awake: no doorbell */
+    assert_false(vgr_ring_publish(&r->p));     /* awake: no doorbell */
     assert_false(vgr_ring_sleep_begin(&r->c)); /* work to do: no sleep */
     assert_int_equal(next(r), 8);
     assert_true(vgr_ring_sleep_begin(&r->c));

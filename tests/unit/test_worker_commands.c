@@ -12,13 +12,14 @@
 
 #include "common/log.h"
 #include "protocol/ggml_names.h"
-#include "worker/context.h"
 #include "vgr_test.h"
+#include "worker/context.h"
+#include "worker/graph.h"
 
 #define ARENA (1u << 20)
-#define RING (64u << 10)
-#define HEAP (4096u + RING)
-#define DATA (HEAP + (256u << 10)) /* free for tests */
+#define RING  (64u << 10)
+#define HEAP  (4096u + RING)
+#define DATA  (HEAP + (256u << 10)) /* free for tests */
 
 struct rig {
     struct vgr_ctx *c;
@@ -80,6 +81,16 @@ static int teardown(void **state)
 {
     struct rig *r = *state;
 
+    for (uint32_t i = 1; i <= VGR_CTX_MAX_GRAPHS; i++) {
+        if (r->c->graphs[i])
+            vgr_graph_free(r->c, i);
+    }
+    for (uint32_t i = 1; i <= VGR_CTX_MAX_STREAMS; i++) {
+        if (r->c->streams[i].backend)
+            ggml_backend_free(r->c->streams[i].backend);
+    }
+    if (r->c->query)
+        ggml_free(r->c->query);
     for (uint32_t i = 1; i <= VGR_CTX_MAX_BUFFERS; i++) {
         if (r->c->buffers[i].buffer)
             ggml_backend_buffer_free(r->c->buffers[i].buffer);
@@ -410,8 +421,8 @@ static void test_a_graph_is_defined_run_patched_and_run_again(void **state)
 {
     struct rig *r = *state;
     struct vgr_cmd_run go = {.graph = 1, .stream = 1};
-    struct vgr_cmd_graph m = {.graph = 1, .data_len = sizeof(struct vgr_graph_patch),
-                              .data_off = DATA + 8192};
+    struct vgr_cmd_graph m = {
+        .graph = 1, .data_len = sizeof(struct vgr_graph_patch), .data_off = DATA + 8192};
     struct vgr_graph_patch p = {0};
     struct add_graph d;
 
@@ -434,8 +445,8 @@ static void test_a_graph_is_defined_run_patched_and_run_again(void **state)
 static void test_a_patch_may_not_change_structure(void **state)
 {
     struct rig *r = *state;
-    struct vgr_cmd_graph m = {.graph = 1, .data_len = sizeof(struct vgr_graph_patch),
-                              .data_off = DATA + 8192};
+    struct vgr_cmd_graph m = {
+        .graph = 1, .data_len = sizeof(struct vgr_graph_patch), .data_off = DATA + 8192};
     struct vgr_graph_patch p = {0};
     struct add_graph d;
 
