@@ -11,7 +11,7 @@ DEVICE ?=
 
 help:
 	@echo 'make demo [DEVICE=NAME]   boot a VM and run an LLM in it on the host device NAME'
-	@echo 'make check                build, then run all the tests that CI runs (25 minutes)'
+	@echo 'make check                build, then run all the tests that CI runs (15 minutes)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
 	@echo 'make check-full           everything, however long'
 	@echo 'make build                build into $(BUILD)'
