@@ -42,6 +42,17 @@ static struct vgr_host_buffer *buffer_range(struct vgr_ctx *c, uint32_t handle, 
     return b;
 }
 
+/* The heap range of a SET or GET, or NULL after vgr_ctx_fail(). */
+static void *heap_data(struct vgr_ctx *c, const struct vgr_cmd_data *m)
+{
+    void *data = vgr_arena_heap(&c->arena, m->data_off, m->len);
+
+    if (!data)
+        vgr_ctx_fail(c, VGR_ERROR_RANGE, "data at %u of %u bytes is not in the heap", m->data_off,
+                     m->len);
+    return data;
+}
+
 /* Room for a reply in the heap, or NULL after vgr_ctx_fail(). */
 static void *reply_at(struct vgr_ctx *c, uint32_t off, size_t size)
 {
@@ -217,12 +228,9 @@ static int set_bytes(struct vgr_ctx *c, const struct vgr_cmd_data *m, const void
 static int cmd_set(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_data *m = cmd;
-    const void *data = vgr_arena_heap(&c->arena, m->data_off, m->len);
+    const void *data = heap_data(c, m);
 
-    if (!data)
-        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "data at %u of %u bytes is not in the heap",
-                            m->data_off, m->len);
-    return set_bytes(c, m, data);
+    return data ? set_bytes(c, m, data) : -1;
 }
 
 static int cmd_set_inline(struct vgr_ctx *c, const void *cmd)
@@ -237,16 +245,13 @@ static int cmd_set_inline(struct vgr_ctx *c, const void *cmd)
 static int cmd_get(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_data *m = cmd;
-    void *data = vgr_arena_heap(&c->arena, m->data_off, m->len);
     struct vgr_host_buffer *b = buffer_range(c, m->buffer, m->offset, m->len);
+    void *data = b ? heap_data(c, m) : NULL;
     struct vgr_host_stream *s;
     struct ggml_tensor t;
 
-    if (!b)
-        return -1;
     if (!data)
-        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "data at %u of %u bytes is not in the heap",
-                            m->data_off, m->len);
+        return -1;
     if (data_stream(c, m->stream, b->device, &s))
         return -1;
     c->counters[VGR_COUNTER_GET_BYTES] += m->len;

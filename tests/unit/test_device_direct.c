@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "vgr_test.h"
 
+#include "test_loop.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -78,27 +80,6 @@ static int teardown(void **state)
         close(f->sock);
     return rmdir(f->dir); /* the socket is gone */
 }
-
-static void serve_events(struct fixture *f, int ms)
-{
-    f->loop.next = 0;
-    f->loop.n_events = epoll_wait(f->loop.epoll_fd, f->loop.events, VGR_LOOP_BATCH, ms);
-    while (f->loop.next < f->loop.n_events) {
-        struct vgr_watch *w = f->loop.events[f->loop.next++].data.ptr;
-
-        if (w)
-            w->ready(w, EPOLLIN);
-    }
-}
-
-#define UNTIL(f, condition)                                                                        \
-    do {                                                                                           \
-        uint64_t end_ = vgr_now_ms() + 5000;                                                       \
-        while (!(condition)) {                                                                     \
-            assert_true(vgr_now_ms() < end_);                                                      \
-            serve_events(f, 50);                                                                   \
-        }                                                                                          \
-    } while (0)
 
 static void client_connect(struct fixture *f)
 {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "vgr_test.h"
 
+#include "test_loop.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -62,28 +64,6 @@ static int teardown(void **state)
     vgr_loop_finish(&f->loop);
     guest_finish(&f->g);
     return f->pool.alive || f->gpu.contexts.n || f->gpu.resources.n || f->gpu.n_page_runs;
-}
-
-/* Serves events until the condition holds. */
-#define UNTIL(f, condition)                                                                        \
-    do {                                                                                           \
-        uint64_t end_ = vgr_now_ms() + 5000;                                                       \
-        while (!(condition)) {                                                                     \
-            assert_true(vgr_now_ms() < end_);                                                      \
-            serve_events(f, 100);                                                                  \
-        }                                                                                          \
-    } while (0)
-
-static void serve_events(struct fixture *f, int ms)
-{
-    f->loop.next = 0;
-    f->loop.n_events = epoll_wait(f->loop.epoll_fd, f->loop.events, VGR_LOOP_BATCH, ms);
-    while (f->loop.next < f->loop.n_events) {
-        struct vgr_watch *w = f->loop.events[f->loop.next++].data.ptr;
-
-        if (w)
-            w->ready(w, EPOLLIN);
-    }
 }
 
 /* Puts a command into chain `slot` (two descriptors) and has it served. */
@@ -567,7 +547,7 @@ static void removed_memory_ends_its_contexts(void **state)
 
     open_worker(f);
     vgr_gpu_memory_removed(&f->gpu);
-    serve_events(f, 50);
+    serve_loop(&f->loop, 50);
     assert_int_equal(f->pool.alive, 1);
     assert_int_equal(vgr_guestmem_remove(&f->g.mem, &fake_ranges[2]), 0);
     vgr_gpu_memory_removed(&f->gpu);

@@ -4,6 +4,8 @@
  */
 #include "vgr_test.h"
 
+#include "test_loop.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -69,27 +71,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void serve_events(struct fixture *f, int ms)
-{
-    f->loop.next = 0;
-    f->loop.n_events = epoll_wait(f->loop.epoll_fd, f->loop.events, VGR_LOOP_BATCH, ms);
-    while (f->loop.next < f->loop.n_events) {
-        struct vgr_watch *w = f->loop.events[f->loop.next++].data.ptr;
-
-        if (w)
-            w->ready(w, EPOLLIN);
-    }
-}
-
-#define UNTIL(f, condition)                                                                        \
-    do {                                                                                           \
-        uint64_t end_ = vgr_now_ms() + 5000;                                                       \
-        while (!(condition)) {                                                                     \
-            assert_true(vgr_now_ms() < end_);                                                      \
-            serve_events(f, 50);                                                                   \
-        }                                                                                          \
-    } while (0)
-
 /* ---- QEMU's side ---- */
 
 static void send_raw(struct fixture *f, const void *buf, size_t len, int fd)
@@ -141,7 +122,7 @@ static bool disconnected(struct fixture *f)
 {
     char c;
 
-    serve_events(f, 0);
+    serve_loop(&f->loop, 0);
     return recv(f->sock, &c, 1, 0) == 0;
 }
 
@@ -278,7 +259,7 @@ static void queue_does_not_run_before_it_is_enabled(void **state)
     start(f);
     assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 0), 0);
     offer(f, VGR_GPU_CTX_CREATE, 1, NULL, 0);
-    serve_events(f, 50);
+    serve_loop(&f->loop, 50);
     assert_int_equal(guest_used(&f->g, NULL), -1);
     assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 1), 0);
     assert_int_equal(guest_used(&f->g, NULL), 0);
@@ -346,7 +327,7 @@ static void broken_ring_does_not_end_the_connection(void **state)
     start(f);
     f->g.avail_idx += 1000;
     offer(f, VGR_GPU_CTX_CREATE, 1, NULL, 0);
-    serve_events(f, 50);
+    serve_loop(&f->loop, 50);
     assert_int_equal(guest_used(&f->g, NULL), -1);
     assert_int_equal(confirm(f, VGR_VHOST_GET_QUEUE_NUM, NULL, 0, -1), 2);
 }
@@ -424,7 +405,7 @@ static void any_message_is_survived(void **state)
                      : forms[k].size == 40 ? f->g.fd
                                            : f->kick);
             vgr_event_signal(f->kick);
-            serve_events(f, 0);
+            serve_loop(&f->loop, 0);
             while (recv(f->sock, payload, sizeof(payload), 0) > 0)
                 continue;
         }
