@@ -10,7 +10,7 @@
  * that user is the only one. The host sees the split alone, so it must be told of nodes whose
  * result is also used elsewhere.
  *
- * The use counts lie in a private struct of GGML. Its layout is stated in ggml-abi.h and tried out
+ * The use counts lie in a private struct of GGML. Its layout is stated in ggml_abi.h and tried out
  * once, on a graph whose counts are known; every read of the trial is bounded by memory that is
  * known to be the graph's. If the trial fails, nothing is known about any node, and all are treated
  * as used elsewhere: correct, only slower.
@@ -21,11 +21,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "guest/ggml-abi.h"
+#include "protocol/ggml_abi.h"
 
 #define VGR_USES_UNKNOWN INT32_MIN
 
-/* True if the layout is the one that ggml-abi.h states. Tried once; thread-safe. */
+/* True if the layout is the one that ggml_abi.h states. Tried once; thread-safe. */
 bool vgr_cgraph_trusted(void);
 
 /* The number of src[] references to `t` in the whole graph, 0 if the graph does not know it. *slot

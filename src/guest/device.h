@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 #include "guest/conn.h"
-#include "guest/ggml-abi.h"
+#include "protocol/ggml_abi.h"
 #include "guest/opcache.h"
 
 struct vgr_device {

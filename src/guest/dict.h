@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "guest/ggml-abi.h"
+#include "protocol/ggml_abi.h"
 #include "protocol/names.h"
 
 /* Wire numbers by GGML's; filled by vgr_dict_fill(). */

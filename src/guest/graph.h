@@ -30,7 +30,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "guest/ggml-abi.h"
+#include "protocol/ggml_abi.h"
 #include "protocol/wire.h"
 
 #define VGR_GRAPH_BUFFERS 32u /* different buffers in a graph that is kept */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "guest/ggml-abi.h"
+#include "protocol/ggml_abi.h"
 
 bool vgr_say_verbose(void)
 {

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "guest/ggml-abi.h"
+#include "protocol/ggml_abi.h"
 #include "guest/opcache.h"
 #include "protocol/wire.h"
 

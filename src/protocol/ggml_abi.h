@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * ggml-abi.h - what a GGML backend looks like in memory.
+ * ggml_abi.h - what a GGML backend looks like in memory.
  *
  * A backend hands GGML structs of function pointers. GGML's own description of them is a private
  * header that no distribution installs, so this file states the layout: which slots, in which
- * order, with which arguments. It was checked against live backends. GGML numbers the layout
- * with an "API version", which a plugin must match exactly:
+ * order, with which arguments. It was checked against live backends. The guest's library makes
+ * such structs; the worker reads the one slot of a backend that has no public call
+ * (graph_optimize). GGML numbers the layout with an "API version", which a plugin must match
+ * exactly:
  *
  *   2   GGML up to 0.21
  *   3   GGML 0.22 to 0.27: buffer types gained alloc_buffer_n and get_alloc_size_n
  *
- * The build defines VGR_GGML_API by the version that it compiles against; reg.c compares that with
- * the GGML found at run time. Slots marked [opt] may be NULL.
+ * The build defines VGR_GGML_API by the version that it compiles against; the guest's reg.c compares
+ * that with the GGML found at run time, the worker looks at a registry's api_version. Slots marked [opt] may be NULL.
  */
-#ifndef VGR_GUEST_GGML_ABI_H
-#define VGR_GUEST_GGML_ABI_H
+#ifndef VGR_PROTOCOL_GGML_ABI_H
+#define VGR_PROTOCOL_GGML_ABI_H
 
 #include <stdbool.h>
 #include <stddef.h>
