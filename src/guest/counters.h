@@ -23,9 +23,11 @@
     X(graphs_defined)                                                                              \
     X(graphs_patched)                                                                              \
     X(graphs_run)                                                                                  \
-    X(graphs_same) /* of these, recognized without encoding them */                                \
-    X(op_hits)     /* questions about ops, answered from the cache */                              \
-    X(op_misses)   /* asked the host */
+    X(graphs_same)  /* of these, recognized without encoding them */                               \
+    X(order_hits)   /* graphs whose order was known */                                             \
+    X(order_misses) /* the host was asked for it */                                                \
+    X(op_hits)      /* questions about ops, answered from the cache */                             \
+    X(op_misses)    /* asked the host */
 
 struct vgr_counters {
 #define X(name) uint64_t name;

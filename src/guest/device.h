@@ -12,8 +12,8 @@
 #include <pthread.h>
 
 #include "guest/conn.h"
-#include "protocol/ggml_abi.h"
 #include "guest/opcache.h"
+#include "protocol/ggml_abi.h"
 
 struct vgr_device {
     struct vgr_conn *conn;

@@ -150,9 +150,9 @@ static void note_buffer(struct vgr_graphs *g, struct vgr_graph_body *b, uint32_t
 static int add_record(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t index, bool leaf)
 {
     struct vgr_graph_body *b = &g->scratch;
-    struct vgr_place place;
+    struct vgr_place place = {0};
 
-    if (!vgr_tensor_place(t, &place))
+    if (g->placed && !vgr_tensor_place(t, &place))
         return -EFAULT;
     note_buffer(g, b, place.buffer);
     vgr_tensor_record(&vgr_graph_records(b)[index], t, &place, leaf);
@@ -313,12 +313,13 @@ static int encode(struct vgr_graphs *g, struct ggml_cgraph *cg, uint32_t keys, b
     return 0;
 }
 
-int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool trusted,
+int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool placed, bool trusted,
                       const struct ggml_tensor **culprit)
 {
     uint32_t keys = 2 * (uint32_t)ggml_graph_n_nodes(cg) + FIRST_CAP;
     int err;
 
+    g->placed = placed;
     while ((err = encode(g, cg, keys, trusted, culprit)) == -ENOSPC)
         keys *= 2;
     return err;

@@ -74,6 +74,7 @@ struct vgr_graphs {
     uint64_t clock;
     const uint32_t *epochs; /* by buffer handle: count of frees; the connection's */
     struct vgr_graph_body scratch;
+    bool placed;    /* scratch is encoded with memory */
     uint32_t *diff; /* records that differ; valid after choose() said PATCH */
     uint32_t n_diff, diff_cap;
     struct vgr_graph_map {
@@ -107,10 +108,11 @@ struct vgr_graph_slot *vgr_graphs_same(struct vgr_graphs *g, struct ggml_cgraph 
 /* Does the worker still have what the slot says? */
 bool vgr_graphs_alive(const struct vgr_graphs *g, const struct vgr_graph_slot *s);
 
-/* Encodes a graph of at least one node into g->scratch. Returns 0; -E2BIG: over max_tensors;
- * -EFAULT: *culprit is not in a buffer of ours; -ENOTSUP: *culprit has an op that cannot be sent or
- * refers to a later node; -ENOMEM. */
-int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool trusted,
+/* Encodes a graph of at least one node into g->scratch; unless `placed`, without the tensors' memory,
+ * which they need not have yet. Returns 0; -E2BIG: over max_tensors; -EFAULT: *culprit is not in a
+ * buffer of ours; -ENOTSUP: *culprit has an op that cannot be sent or refers to a later node;
+ * -ENOMEM. */
+int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool placed, bool trusted,
                       const struct ggml_tensor **culprit);
 
 /* What to do with g->scratch, and in which slot. */

@@ -7,6 +7,9 @@
  * do not count, their data is taken before the call returns. synchronize() with nothing outstanding
  * is then free, which matters: GGML's scheduler calls it many times per graph.
  *
+ * Before GGML gives memory to a graph, the host's device is asked in which order it likes its nodes
+ * (order.h).
+ *
  * Between streams nothing but the ring's order is promised, and the host runs streams side by side.
  * So waiting for an event of another stream waits here.
  */
@@ -18,6 +21,7 @@
 #include "guest/device.h"
 #include "guest/graph.h"
 #include "guest/log.h"
+#include "guest/order.h"
 #include "guest/tensor.h"
 #include "guest/xfer.h"
 
@@ -28,6 +32,7 @@ struct vgr_stream {
     bool complained; /* about a graph; once is enough */
     uint64_t last;   /* the last command to wait for */
     struct vgr_graphs graphs;
+    struct vgr_orders orders;
 };
 
 struct vgr_event {
@@ -74,6 +79,7 @@ static void stream_free(ggml_backend_t backend)
         vgr_conn_unlock(c);
     }
     vgr_graphs_free(&s->graphs);
+    vgr_orders_free(&s->orders);
     free(s);
     free(backend);
 }
@@ -244,7 +250,7 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     slot = vgr_graphs_same(&s->graphs, cg, trusted);
     same = slot != NULL;
     if (!same) {
-        err = vgr_graphs_encode(&s->graphs, cg, trusted, &culprit);
+        err = vgr_graphs_encode(&s->graphs, cg, true, trusted, &culprit);
         if (err) {
             complain(s, err, culprit);
             return GGML_STATUS_FAILED;
@@ -275,6 +281,13 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     vgr_count(s->conn->counters.graphs_run, 1);
     vgr_count(s->conn->counters.graphs_same, same);
     return GGML_STATUS_SUCCESS;
+}
+
+static void stream_graph_optimize(ggml_backend_t backend, struct ggml_cgraph *cg)
+{
+    struct vgr_stream *s = backend->context;
+
+    vgr_orders_apply(&s->orders, s->conn, &s->graphs, cg, vgr_cgraph_trusted());
 }
 
 /* ---- Events ---- */
@@ -338,6 +351,7 @@ static const struct ggml_backend_i stream_iface = {
     .graph_compute = stream_graph_compute,
     .event_record = stream_event_record,
     .event_wait = stream_event_wait,
+    .graph_optimize = stream_graph_optimize,
 };
 
 ggml_backend_t vgr_stream_new(ggml_backend_dev_t dev, const char *params)

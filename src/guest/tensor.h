@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "protocol/ggml_abi.h"
 #include "guest/opcache.h"
+#include "protocol/ggml_abi.h"
 #include "protocol/wire.h"
 
 struct vgr_conn;

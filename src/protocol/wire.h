@@ -287,6 +287,7 @@ enum vgr_cmd_op {
     VGR_CMD_GRAPH_FREE = 15,
     VGR_CMD_QUERY_OP = 16,     /* replies */
     VGR_CMD_QUERY_MEMORY = 17, /* replies */
+    VGR_CMD_QUERY_ORDER = 18,  /* replies */
     VGR_CMD_COUNT
 };
 
@@ -479,5 +480,31 @@ struct vgr_memory_reply {
     uint64_t total;
 };
 static_assert(sizeof(struct vgr_memory_reply) == 16, "wire");
+
+/* QUERY_ORDER: in which order would the device like to run the nodes of a graph? A device knows what
+ * it can fuse or overlap; GGML asks it before a graph gets its memory (graph_optimize). The payload
+ * is that of GRAPH_DEFINE; buffers and offsets are ignored. struct vgr_order_reply and, after it,
+ * one uint32_t per node at reply_off. */
+struct vgr_cmd_query_order {
+    struct vgr_cmd h;
+    uint32_t data_off; /* multiple of 8 */
+    uint32_t data_len;
+    uint32_t reply_off; /* multiple of 8 */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct vgr_cmd_query_order) == 24, "wire");
+
+enum vgr_order_answer {
+    VGR_ORDER_NEVER = 0,   /* the device takes any graph as it comes: no need to ask again */
+    VGR_ORDER_SAME = 1,    /* this graph is fine as it is */
+    VGR_ORDER_CHANGED = 2, /* node[i] is the index of the node to run as the i-th */
+};
+
+struct vgr_order_reply {
+    uint32_t answer; /* enum vgr_order_answer */
+    uint32_t reserved;
+    uint32_t node[];
+};
+static_assert(sizeof(struct vgr_order_reply) == 8, "wire");
 
 #endif

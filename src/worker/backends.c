@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "protocol/ggml_abi.h"
 
 static const char *const type_names[] = {"CPU", "GPU", "IGPU", "ACCEL", "META"};
 
@@ -169,6 +170,34 @@ const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint
     memcpy(at, data, len);
     d->staging_used += (len + 63) & ~63u; /* the size is a multiple of 64, too */
     return at;
+}
+
+/* GGML has no public call for graph_optimize: it is read from the backend, if the backend is laid out
+ * as we know it. */
+static void make_orderer(struct vgr_host_device *d)
+{
+    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(d->dev);
+
+    d->order_asked = true;
+    if (!reg || reg->api_version != VGR_GGML_API)
+        return;
+    d->orderer = ggml_backend_dev_init(d->dev, NULL);
+    if (d->orderer && !d->orderer->iface.graph_optimize) {
+        ggml_backend_free(d->orderer);
+        d->orderer = NULL;
+    }
+}
+
+bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph *graph)
+{
+    struct vgr_host_device *d = &b->device[i];
+
+    if (!d->order_asked)
+        make_orderer(d);
+    if (!d->orderer)
+        return false;
+    d->orderer->iface.graph_optimize(d->orderer, graph);
+    return true;
 }
 
 void vgr_backends_list(const struct vgr_backends *b)

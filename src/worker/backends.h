@@ -24,6 +24,10 @@ struct vgr_host_device {
     ggml_backend_buffer_t staging;
     uint8_t *staging_base;
     uint32_t staging_used;
+    /* A backend that is only asked for the order of graphs: what it may note down about them must
+     * not reach those that compute. Made with the first question; NULL: it has no opinion. */
+    bool order_asked;
+    ggml_backend_t orderer;
 };
 
 struct vgr_backends {
@@ -45,6 +49,10 @@ ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i);
 /* Copies `len` bytes to the device's staging memory and returns where, or NULL if there is none or no
  * room left (then synchronize and set staging_used to 0). */
 const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint32_t len);
+
+/* Lets device `i` reorder the nodes of `graph` in place (graph_optimize). False if the device never
+ * does such a thing. */
+bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph *graph);
 
 /* Prints a table of the devices to stdout. */
 void vgr_backends_list(const struct vgr_backends *b);

@@ -13,6 +13,7 @@
  * Order. Commands that name a stream run on it, in order. Commands that do not use plain calls of
  * GGML, which know nothing of streams: dirty streams are waited for first.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/codec.h"
@@ -392,6 +393,29 @@ static int cmd_query_memory(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
+static int cmd_query_order(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_query_order *m = cmd;
+    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    struct vgr_order_reply reply = {0};
+    enum vgr_order_answer answer;
+    uint32_t *order, n;
+    uint8_t *at;
+
+    if (!payload || vgr_graph_order(c, payload, m->data_len, &answer, &order, &n))
+        return -1;
+    at = reply_at(c, m->reply_off, sizeof(reply) + n * sizeof(*order));
+    if (at) {
+        reply.answer = answer;
+        memcpy(at, &reply, sizeof(reply));
+        if (order)
+            memcpy(at + sizeof(reply), order, n * sizeof(*order));
+        c->counters[VGR_COUNTER_QUERIES]++;
+    }
+    free(order);
+    return at ? 0 : -1;
+}
+
 static const struct {
     int (*run)(struct vgr_ctx *c, const void *cmd);
     uint32_t size;
@@ -414,6 +438,7 @@ static const struct {
     [VGR_CMD_GRAPH_FREE] = {cmd_graph_free, sizeof(struct vgr_cmd_handle), false},
     [VGR_CMD_QUERY_OP] = {cmd_query_op, sizeof(struct vgr_cmd_query_op), false},
     [VGR_CMD_QUERY_MEMORY] = {cmd_query_memory, sizeof(struct vgr_cmd_query_memory), false},
+    [VGR_CMD_QUERY_ORDER] = {cmd_query_order, sizeof(struct vgr_cmd_query_order), false},
 };
 
 int vgr_ctx_dispatch(struct vgr_ctx *c, const struct vgr_cmd *h)

@@ -30,4 +30,9 @@ int vgr_graph_free(struct vgr_ctx *c, uint32_t handle);
 int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uint32_t len,
                     struct vgr_query_reply *reply);
 
+/* QUERY_ORDER: the order in which the graph's device would like to run its nodes. *order, of *n
+ * indices, is the caller's to free; it is NULL unless *answer is VGR_ORDER_CHANGED. */
+int vgr_graph_order(struct vgr_ctx *c, const void *payload, uint32_t len,
+                    enum vgr_order_answer *answer, uint32_t **order, uint32_t *n);
+
 #endif

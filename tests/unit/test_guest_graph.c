@@ -98,7 +98,7 @@ static enum vgr_graph_action compute_one(struct ggml_cgraph *g)
 
     if (vgr_graphs_same(&graphs, g, vgr_cgraph_trusted()))
         return VGR_GRAPH_RUN;
-    assert_int_equal(vgr_graphs_encode(&graphs, g, vgr_cgraph_trusted(), &culprit), 0);
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, vgr_cgraph_trusted(), &culprit), 0);
     action = vgr_graphs_choose(&graphs, &slot);
     vgr_graphs_commit(&graphs, slot);
     return action;
@@ -297,7 +297,7 @@ static void without_use_counts_every_node_escapes(void **state)
     struct step s = make_step(2.0f);
     const struct ggml_tensor *culprit;
 
-    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, false, &culprit), 0);
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, false, &culprit), 0);
     for (int i = 0; i < 4; i++)
         assert_true(vgr_graph_records(&graphs.scratch)[i].flags & VGR_TENSOR_ESCAPES);
 }
@@ -308,10 +308,10 @@ static void a_tensor_in_host_memory_is_refused(void **state)
     const struct ggml_tensor *culprit;
 
     s.a->buffer = &foreign_buffer;
-    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), -EFAULT);
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, true, &culprit), -EFAULT);
     assert_ptr_equal(culprit, s.a);
     s.a->buffer = NULL;
-    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), -EFAULT);
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, true, &culprit), -EFAULT);
 }
 
 static void an_empty_tensor_needs_no_memory(void **state)
@@ -337,7 +337,7 @@ static void function_pointers_are_never_sent(void **state)
     struct vgr_question q;
 
     ggml_build_forward_expand(g, y);
-    assert_int_equal(vgr_graphs_encode(&graphs, g, true, &culprit), -ENOTSUP);
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -ENOTSUP);
     assert_false(vgr_tensor_question(&q, 0, y, false));
 }
 
@@ -347,9 +347,9 @@ static void too_many_tensors_are_refused(void **state)
     const struct ggml_tensor *culprit;
 
     graphs.max_tensors = 5;
-    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), -E2BIG);
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, true, &culprit), -E2BIG);
     graphs.max_tensors = 6;
-    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, &culprit), 0);
+    assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, true, &culprit), 0);
 }
 
 /* A leaf that is a view of a node has its own place and needs no reference. */
