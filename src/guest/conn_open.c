@@ -26,8 +26,6 @@
 #define STARTING_MS 5000
 #define READY_MS    60000
 
-#define SPIN_MAX_NS 50000
-
 /* Sanity bounds for what the host may claim. Streams are 16 bits on the wire. */
 #define MAX_HANDLES       65535u
 #define MAX_TENSORS       (1u << 20)
@@ -250,6 +248,7 @@ static int read_reply(struct vgr_conn *c)
 static int setup(struct vgr_conn *c)
 {
     struct vgr_reply *r = &c->reply;
+    bool cpu = false;
 
     vgr_names_map(&c->map, &c->own, &c->host);
     c->graphs_per_stream = (uint32_t)clamp(r->max_graphs / r->max_streams, 1, GRAPHS_PER_STREAM);
@@ -259,9 +258,9 @@ static int setup(struct vgr_conn *c)
         vgr_handles_init(&c->graphs, r->max_graphs))
         return -ENOMEM;
 
-    /* Spinning takes the CPU that the host's thread may need, if there is only one. */
-    c->spin_max_ns = get_nprocs() > 1 ? SPIN_MAX_NS : 0;
-    c->spin_ns = c->spin_max_ns;
+    for (uint32_t i = 0; i < r->n_devices; i++)
+        cpu |= r->devices[i].type == VGR_DEVICE_CPU;
+    vgr_waitplan_init(&c->plan, get_nprocs() < 2, cpu);
     return 0;
 }
 

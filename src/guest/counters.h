@@ -18,6 +18,7 @@
     X(doorbells)                                                                                   \
     X(waits)  /* times a caller needed a result not known to be there */                           \
     X(spun)   /* times that spinning brought it */                                                 \
+    X(naps)   /* times a thread slept for a part of a wait that it foresaw */                      \
     X(sleeps) /* times a thread went to sleep */                                                   \
     X(stalls) /* times the ring or the heap was full */                                            \
     X(graphs_defined)                                                                              \

@@ -63,7 +63,7 @@ void vgr_xfer_set(struct vgr_conn *c, struct vgr_rows r, const void *data)
                 vgr_conn_unlock(c);
                 return;
             }
-            vgr_conn_publish_if_much(c);
+            vgr_conn_publish_early(c);
         }
     }
     vgr_conn_unlock(c);
