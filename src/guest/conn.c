@@ -189,11 +189,11 @@ void *vgr_conn_alloc(struct vgr_conn *c, uint64_t len, uint32_t *off, uint32_t *
     while ((err = vgr_heap_alloc(&c->heap, len, &at, block))) {
         if (err != -EAGAIN)
             return NULL;
-        if (c->last && c->awaited < vgr_heap_middle(&c->heap))
+        if (c->last && c->awaited < vgr_heap_mark(&c->heap))
             await_last(c);
         vgr_conn_publish(c);
         vgr_count(c->counters.stalls, 1);
-        if (!vgr_conn_reach(c, vgr_heap_middle(&c->heap)))
+        if (!vgr_conn_reach(c, vgr_heap_mark(&c->heap)))
             return NULL;
         vgr_conn_drain(c);
         vgr_heap_reclaim(&c->heap, __atomic_load_n(&c->done, __ATOMIC_RELAXED));

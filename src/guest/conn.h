@@ -14,6 +14,9 @@
  * once the worker is done with it. Whoever finds it done copies it, in order of sequence numbers:
  * the caller's own wait, or a thread that needs the room.
  *
+ * The arena's last part is the pool, where host buffers live (hostbuf.c): data of the program's that
+ * needs no block of the heap on its way.
+ *
  * Waiting is for one number: the worker's `done`. A waiter polls as waitplan.h plans it, then sleeps
  * in the transport. Only one thread sleeps there, for the lowest number that any waiter needs; the
  * others wait for it on a condition variable. Wake-ups are hints: every sleep has a limit and is
@@ -35,6 +38,7 @@
 
 #include "guest/counters.h"
 #include "guest/heap.h"
+#include "guest/pool.h"
 #include "guest/transport.h"
 #include "guest/waitplan.h"
 #include "protocol/names.h"
@@ -57,6 +61,8 @@ struct vgr_conn {
     struct vgr_transport transport;
     struct vgr_ring_producer ring;
     struct vgr_heap heap;
+    struct vgr_pool pool; /* of host buffers, behind the heap */
+    uint64_t pool_seq;    /* atomic; the last command that names memory of the pool */
     uint32_t published;   /* ring.tail as last made visible */
     uint64_t visible;     /* the last command that is */
     struct vgr_cmd *last; /* the record pushed last, while not yet visible */

@@ -23,6 +23,9 @@
 #define DICT_ROOM  (64u << 10)
 #define REPLY_ROOM (64u << 10)
 
+/* Of the arena, for host buffers. */
+#define POOL_SHARE 4
+
 #define STARTING_MS 5000
 #define READY_MS    60000
 
@@ -114,6 +117,7 @@ static int write_hello(struct vgr_conn *c)
 {
     struct vgr_control *ctl = (struct vgr_control *)c->transport.arena;
     struct vgr_hello *h = &ctl->hello;
+    uint64_t pool;
     int64_t len;
 
     h->magic = VGR_MAGIC;
@@ -132,8 +136,10 @@ static int write_hello(struct vgr_conn *c)
     h->dict_len = (uint32_t)len;
 
     vgr_ring_producer_init(&c->ring, c->transport.arena);
+    pool = h->arena_size / POOL_SHARE & ~(uint64_t)(VGR_POOL_ALIGN - 1);
+    vgr_pool_init(&c->pool, h->arena_size - pool, pool);
     vgr_heap_init(&c->heap, h->heap_off,
-                  (h->arena_size - h->heap_off) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
+                  (h->arena_size - pool - h->heap_off) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
     return 0;
 }
 

@@ -3,8 +3,9 @@
  * A stream is a ggml_backend: commands for one device that the host may run asynchronously.
  *
  * The ring keeps the order of all that this process sends, so a stream remembers only the number of
- * its last command whose effect the program can see: a computation, a copy or a download. Uploads
- * do not count, their data is taken before the call returns. synchronize() with nothing outstanding
+ * its last command whose effect the program can see: a computation, a copy, a download, or an upload
+ * that is read from a host buffer. Other uploads do not count, their data is taken before the call
+ * returns. synchronize() with nothing outstanding
  * is then free, which matters: GGML's scheduler calls it many times per graph.
  *
  * Before GGML gives memory to a graph, the host's device is asked in which order it likes its nodes
@@ -106,10 +107,11 @@ static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, 
 {
     struct vgr_stream *s = backend->context;
     struct vgr_rows r = {
-        .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data};
+        .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data, .borrow = true};
+    uint64_t seq = rows_of(s, t, offset, &r) ? vgr_xfer_set(s->conn, r, data) : 0;
 
-    if (rows_of(s, t, offset, &r))
-        vgr_xfer_set(s->conn, r, data);
+    if (seq)
+        s->last = seq;
 }
 
 static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tensor *t, void *data,
@@ -158,8 +160,12 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
     if (from && ggml_backend_buffer_is_host(from) && src->type == dst->type &&
         ggml_are_same_shape(src, dst) && ggml_are_same_stride(src, dst) &&
         ggml_is_contiguous(src)) {
+        struct vgr_rows r = {.size = ggml_nbytes(src), .n = 1};
+
+        /* Not borrowed: what computed it may overwrite it at once. */
         ggml_backend_synchronize(src_backend);
-        stream_set_tensor(dst_backend, dst, src->data, 0, ggml_nbytes(src));
+        if (rows_of(s, dst, 0, &r))
+            vgr_xfer_set(s->conn, r, src->data);
         return true;
     }
     return false;
