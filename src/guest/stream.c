@@ -11,8 +11,8 @@
  * Before GGML gives memory to a graph, the host's device is asked in which order it likes its nodes
  * (order.h).
  *
- * Between streams nothing but the ring's order is promised, and the host runs streams side by side.
- * So waiting for an event of another stream waits here.
+ * The host runs streams side by side: only the order in which it is given work is the ring's. A stream
+ * that waits for an event of another one says so to the host and goes on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,8 +36,10 @@ struct vgr_stream {
     struct vgr_orders orders;
 };
 
+/* A stream may be closed before the event is waited for: then all it was given is done. */
 struct vgr_event {
     const struct vgr_stream *stream; /* compared only */
+    uint16_t handle;                 /* of the stream */
     uint64_t seq;
 };
 
@@ -148,13 +150,12 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
 {
     struct vgr_stream *s = dst_backend->context;
     ggml_backend_buffer_t from = src->view_src ? src->view_src->buffer : src->buffer;
-    uint64_t seq;
+    /* Both on the host, of one device or two: the host waits for whatever computes `src`. */
+    uint64_t seq = vgr_tensor_copy(s->conn, src, dst, s->handle);
 
-    if (src_backend == dst_backend) {
-        seq = vgr_tensor_copy(s->conn, src, dst, s->handle);
-        if (seq)
-            s->last = seq;
-        return seq != 0;
+    if (seq) {
+        s->last = seq;
+        return true;
     }
     /* From the program's memory: an upload, once it is computed. */
     if (from && ggml_backend_buffer_is_host(from) && src->type == dst->type &&
@@ -304,6 +305,7 @@ static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t eve
     struct vgr_event *e = event->context;
 
     e->stream = s;
+    e->handle = s->handle;
     e->seq = s->last;
 }
 
@@ -312,8 +314,14 @@ static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event
     const struct vgr_stream *s = backend->context;
     const struct vgr_event *e = event->context;
 
-    if (e->stream != s)
-        vgr_conn_wait(s->conn, e->seq);
+    struct vgr_cmd_stream_wait cmd = {
+        .h.op = VGR_CMD_STREAM_WAIT, .stream = s->handle, .other = e->handle};
+
+    if (!e->seq || e->stream == s || e->seq <= __atomic_load_n(&s->conn->done, __ATOMIC_RELAXED) ||
+        !vgr_conn_lock(s->conn))
+        return;
+    vgr_conn_push(s->conn, &cmd, sizeof(cmd), NULL, 0);
+    vgr_conn_unlock(s->conn);
 }
 
 ggml_backend_event_t vgr_event_new(ggml_backend_dev_t dev)
