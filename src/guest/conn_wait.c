@@ -194,11 +194,18 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq)
 
 bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
 {
+    int64_t start;
+    bool ok = true;
+
     if (reached(c, seq))
         return true;
+    start = now_ns();
     if (spin(c, seq)) {
         vgr_count(c->counters.spun, 1);
-        return true;
+    } else {
+        vgr_count(c->counters.slept, 1);
+        ok = sleep_until(c, seq);
     }
-    return sleep_until(c, seq);
+    vgr_count(c->counters.waiting, now_ns() - start);
+    return ok;
 }

@@ -62,6 +62,7 @@ static void *reply_at(struct vgr_ctx *c, uint32_t off, size_t size)
         vgr_ctx_fail(c, VGR_ERROR_RANGE, "a reply at %u is not in the heap", off);
         return NULL;
     }
+    vgr_counts_add(c->counts, VGR_COUNTER_DOWNLOAD_BYTES, size);
     return p;
 }
 
@@ -141,6 +142,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         b->size = ggml_backend_buffer_get_size(b->buffer);
         b->device = m->device;
         b->generation++;
+        vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, b->size);
         ggml_backend_buffer_set_usage(b->buffer, (enum ggml_backend_buffer_usage)m->usage);
         /* Nobody may see what was there before. */
         ggml_backend_buffer_clear(b->buffer, 0);
@@ -160,6 +162,7 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
         return -1;
     vgr_ctx_sync(c);
     ggml_backend_buffer_free(b->buffer);
+    vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, -b->size);
     b->buffer = NULL;
     return 0;
 }
@@ -195,6 +198,7 @@ static bool set_staged(struct vgr_ctx *c, uint32_t stream, struct ggml_tensor *t
         vgr_ctx_sync(c);
     ggml_backend_tensor_set_async(s->backend, t, vgr_backends_stage(d, data, len), 0, len);
     vgr_ctx_mark_dirty(c, s);
+    vgr_counts_add(c->counts, VGR_COUNTER_UPLOADS_STAGED, 1);
     return true;
 }
 
@@ -207,7 +211,7 @@ static int set_bytes(struct vgr_ctx *c, const struct vgr_cmd_data *m, const void
 
     if (!b)
         return -1;
-    c->counters[VGR_COUNTER_SET_BYTES] += m->len;
+    vgr_counts_add(c->counts, VGR_COUNTER_UPLOAD_BYTES, m->len);
     if (!m->len)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
@@ -254,7 +258,7 @@ static int cmd_get(struct vgr_ctx *c, const void *cmd)
         return -1;
     if (data_stream(c, m->stream, b->device, &s))
         return -1;
-    c->counters[VGR_COUNTER_GET_BYTES] += m->len;
+    vgr_counts_add(c->counts, VGR_COUNTER_DOWNLOAD_BYTES, m->len);
     if (!m->len)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
@@ -329,10 +333,17 @@ static int cmd_init_tensor(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
+/* The payload of a graph or question, or NULL after vgr_ctx_fail(). */
+static const void *payload_of(struct vgr_ctx *c, uint32_t off, uint32_t len)
+{
+    vgr_counts_add(c->counts, VGR_COUNTER_UPLOAD_BYTES, len);
+    return vgr_ctx_payload(c, off, len);
+}
+
 static int cmd_graph_define(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_graph *m = cmd;
-    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    const void *payload = payload_of(c, m->data_off, m->data_len);
 
     return payload ? vgr_graph_define(c, m->graph, payload, m->data_len) : -1;
 }
@@ -340,7 +351,7 @@ static int cmd_graph_define(struct vgr_ctx *c, const void *cmd)
 static int cmd_graph_patch(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_graph *m = cmd;
-    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    const void *payload = payload_of(c, m->data_off, m->data_len);
 
     return payload ? vgr_graph_patch(c, m->graph, payload, m->data_len) : -1;
 }
@@ -368,10 +379,10 @@ static int cmd_query_op(struct vgr_ctx *c, const void *cmd)
 
     if (!at || check_device(c, m->device))
         return -1;
-    payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    payload = payload_of(c, m->data_off, m->data_len);
     if (!payload || vgr_graph_query(c, m->device, payload, m->data_len, &reply))
         return -1;
-    c->counters[VGR_COUNTER_QUERIES]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_OP_MISSES, 1);
     memcpy(at, &reply, sizeof(reply));
     return 0;
 }

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,13 +51,6 @@ static void complete(struct vgr_ctx *c)
         vgr_ctx_wake(c);
 }
 
-static void publish_counters(struct vgr_ctx *c)
-{
-    c->counters[VGR_COUNTER_COMMANDS] = c->ring.seq;
-    c->counters[VGR_COUNTER_RING_BYTES] = c->ring.bytes;
-    memcpy(vgr_arena_control(&c->arena)->counters, c->counters, sizeof(c->counters));
-}
-
 /* Runs what is in the ring. */
 static void drain(struct vgr_ctx *c)
 {
@@ -73,6 +65,8 @@ static void drain(struct vgr_ctx *c)
             return;
         }
         vgr_ring_release(&c->ring);
+        vgr_counts_set(c->counts, VGR_COUNTER_COMMANDS, c->ring.seq);
+        vgr_counts_set(c->counts, VGR_COUNTER_RING_BYTES, c->ring.bytes);
         if (vgr_ctx_dispatch(c, h))
             return;
         if (!c->dirty || (h->flags & VGR_CMD_F_AWAIT))
@@ -91,6 +85,7 @@ static bool poll_ring(struct vgr_ctx *c)
     do {
         for (int i = 0; i < 32; i++) {
             if (vgr_ring_pending(&c->ring)) {
+                vgr_counts_add(c->counts, VGR_COUNTER_SPUN, 1);
                 c->spin_ns = c->spin_ns > SPIN_MAX / 2 ? SPIN_MAX : c->spin_ns * 2;
                 return true;
             }
@@ -103,19 +98,21 @@ static bool poll_ring(struct vgr_ctx *c)
 
 static void sleep_on_doorbell(struct vgr_ctx *c)
 {
-    uint64_t rings;
+    uint64_t rings = 0;
 
     complete(c);
-    publish_counters(c);
     if (!vgr_ring_sleep_begin(&c->ring))
         return;
-    c->counters[VGR_COUNTER_SLEEPS]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_SLEEPS, 1);
+    vgr_counts_begin(c->counts, VGR_COUNTER_ASLEEP);
     /* The other end may have made it non-blocking: it is the guest's own, on the direct front. */
     if (poll(&(struct pollfd){.fd = c->doorbell_fd, .events = POLLIN}, 1, -1) < 0 ||
         read(c->doorbell_fd, &rings, sizeof(rings)) < 0) {
         if (errno != EINTR && errno != EAGAIN)
             vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
     }
+    vgr_counts_end(c->counts, VGR_COUNTER_ASLEEP);
+    vgr_counts_add(c->counts, VGR_COUNTER_DOORBELLS, rings > 0);
     vgr_ring_sleep_end(&c->ring);
 }
 
@@ -130,5 +127,4 @@ void vgr_ctx_loop(struct vgr_ctx *c)
         if (!c->failed && !poll_ring(c))
             sleep_on_doorbell(c);
     }
-    publish_counters(c);
 }
