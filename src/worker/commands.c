@@ -253,6 +253,7 @@ static int cmd_get(struct vgr_ctx *c, const void *cmd)
     void *data = b ? heap_data(c, m) : NULL;
     struct vgr_host_stream *s;
     struct ggml_tensor t;
+    bool waits;
 
     if (!data)
         return -1;
@@ -263,7 +264,12 @@ static int cmd_get(struct vgr_ctx *c, const void *cmd)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
     if (s) {
+        waits = s->dirty; /* Vulkan waits in there, as the arena is not memory that it knows */
+        if (waits)
+            vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
         ggml_backend_tensor_get_async(s->backend, &t, data, 0, m->len);
+        if (waits)
+            vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
         vgr_ctx_mark_dirty(c, s);
     } else {
         ggml_backend_tensor_get(&t, data, 0, m->len);

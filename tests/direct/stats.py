@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""For direct/stats.sh and vm/stats.sh: asks a --stats socket in both formats, takes the answers apart strictly, and compares.
+"""For direct/stats*.sh and vm/stats.sh: asks a --stats socket in both formats, takes the answers apart strictly, and compares.
 
   stats.py idle SOCKET                   no context; prints the totals as JSON
   stats.py watch SOCKET PID MODEL        asks until the process ends, checks every answer; prints how
                                          often a context was seen, and at how many different graphs
   stats.py agree SOCKET VGR-STATS-LINE   the context has ended; the totals are the guest's own figures
+  stats.py agree-async SOCKET LINE       the same, on a device that computes behind its calls
   stats.py library PLUGIN                opens a connection and asks the library, in this process
   stats.py vm SOCKET                     waits for a VM's context to come and go; prints the totals
   stats.py vm-agrees FILE LINE           what that printed is what the guest in the VM counts
@@ -180,6 +181,15 @@ def agree(path, line):
     return same_figures(guest, totals)
 
 
+def agree_async(path, line):
+    totals, guest = idle(path), parse_line(line)
+    same_figures(guest, totals)
+    check(totals["syncs"] and totals["uploads_staged"], "waits for the device, or staged uploads")
+    share = totals["computing_seconds"] / guest["waiting_seconds"]
+    check(share > 0.5, f"the worker says that it computed in {share:.2f} of the guest's wait")
+    return f"{share:.2f} of the guest's wait was computing"
+
+
 def vm(path):
     end, seen = time.time() + 200, 0
     while time.time() < end:
@@ -233,6 +243,8 @@ def main():
         print(json.dumps(idle(path)))
     elif command == "watch":
         print(*watch(path, *rest))
+    elif command == "agree-async":
+        print(agree_async(path, *rest))
     elif command == "library":
         library(path)
     elif command == "vm":
