@@ -9,6 +9,7 @@
 #define GGML_VIRTGPU_H
 
 #include <ggml-backend.h>
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -17,6 +18,12 @@ extern "C" {
 /* The backend's registry entry, or NULL if this library was built for another GGML than the one
  * loaded. It has no devices where there is no vgr device. Static; never freed. Thread-safe. */
 __attribute__((visibility("default"))) ggml_backend_reg_t ggml_backend_virtgpu_reg(void);
+
+/* What this process has had its worker on the host do so far, as the line that VGR_STATS=1 prints
+ * at exit ("vgr-stats: commands=12 ..."): writes at most `size` bytes, NUL included, and returns the
+ * length of what it wrote; 0 without a device. Thread-safe. Programs that do not link the library find
+ * it by its name with ggml_backend_reg_get_proc_address(). */
+__attribute__((visibility("default"))) size_t ggml_backend_virtgpu_stats(char *text, size_t size);
 
 #ifdef __cplusplus
 }

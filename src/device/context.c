@@ -85,15 +85,18 @@ static void context_free(struct vgr_context *c)
 
 void vgr_context_destroy(struct vgr_context *c)
 {
+    const uint64_t *front = c->worker.front;
+
     complete_fence(c);
     if (c->opened) {
         vgr_info("context %u closed", c->worker.number);
         vgr_debug("context %u: %llu submits, %llu doorbells, %llu waits (%llu held, %llu timed "
                   "out), %llu wake-ups",
                   c->worker.number, (unsigned long long)c->n_submits,
-                  (unsigned long long)c->n_doorbells, (unsigned long long)c->n_waits,
-                  (unsigned long long)c->n_held, (unsigned long long)c->n_timeouts,
-                  (unsigned long long)c->n_wakeups);
+                  (unsigned long long)front[VGR_FRONT_DOORBELLS],
+                  (unsigned long long)front[VGR_FENCES], (unsigned long long)front[VGR_FENCES_HELD],
+                  (unsigned long long)front[VGR_FENCES_EXPIRED],
+                  (unsigned long long)front[VGR_FRONT_WAKEUPS]);
     }
     if (!vgr_worker_alive(&c->worker)) {
         context_free(c);
@@ -184,7 +187,7 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 
     if (!vgr_event_read(watch->fd))
         return;
-    c->n_wakeups++;
+    c->worker.front[VGR_FRONT_WAKEUPS]++;
     if (!c->fence.used) {
         c->woken = true;
         return;
@@ -195,14 +198,14 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 
 void vgr_context_doorbell(struct vgr_context *c)
 {
-    c->n_doorbells++;
+    c->worker.front[VGR_FRONT_DOORBELLS]++;
     if (c->doorbell >= 0)
         vgr_event_signal(c->doorbell);
 }
 
 struct vgr_held *vgr_context_wait(struct vgr_context *c)
 {
-    c->n_waits++;
+    c->worker.front[VGR_FENCES]++;
     complete_fence(c);
     if (!vgr_worker_alive(&c->worker) || c->worker.killed)
         return NULL;
@@ -210,7 +213,7 @@ struct vgr_held *vgr_context_wait(struct vgr_context *c)
         c->woken = false;
         return NULL;
     }
-    c->n_held++;
+    c->worker.front[VGR_FENCES_HELD]++;
     c->fence_until = vgr_now_ms() + VGR_GPU_HOLD_MS;
     vgr_gpu_arm_timer(c->gpu, VGR_GPU_HOLD_MS);
     return &c->fence;
@@ -222,7 +225,7 @@ uint64_t vgr_context_expire(struct vgr_context *c, uint64_t now)
         return 0;
     if (c->fence_until > now)
         return c->fence_until;
-    c->n_timeouts++;
+    c->worker.front[VGR_FENCES_EXPIRED]++;
     complete_fence(c);
     return 0;
 }
@@ -257,6 +260,8 @@ static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
                                worker_exited);
     if (err)
         close_events(c);
+    else
+        c->worker.relayed = true;
     return err;
 }
 
@@ -264,6 +269,7 @@ static int refuse(struct vgr_context *c, struct vgr_resource *res, enum vgr_erro
                   const char *text)
 {
     vgr_warn("guest context %u: %s", c->node.id, text);
+    c->gpu->pool->refused++;
     tell(c->gpu, res, error, text);
     return 0;
 }

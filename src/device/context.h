@@ -26,8 +26,7 @@ struct vgr_context {
     bool woken;              /* a wake-up that no fence was held for */
     struct vgr_held fence;
     uint64_t fence_until; /* vgr_now_ms() */
-    /* For the debug log at the end. */
-    uint64_t n_submits, n_doorbells, n_waits, n_held, n_timeouts, n_wakeups;
+    uint64_t n_submits;   /* for the debug log at the end */
 };
 
 /* A context without a worker, or NULL (no memory). */

@@ -252,8 +252,10 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
         return;
     }
     vgr_loop_close(c->d->loop, &c->timer);
-    if (!client_open(c, &submit))
+    if (!client_open(c, &submit)) {
+        c->d->pool->refused++;
         client_close(c);
+    }
 }
 
 static void client_silent(struct vgr_watch *watch, uint32_t events)

@@ -48,7 +48,7 @@ static int clear_path(const struct sockaddr_un *addr, int type, char *why, size_
     return 0;
 }
 
-int vgr_listen(const char *path, int type, char *why, size_t why_size)
+int vgr_listen(const char *path, int type, mode_t mode, char *why, size_t why_size)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     int fd, err;
@@ -64,7 +64,9 @@ int vgr_listen(const char *path, int type, char *why, size_t why_size)
         return err;
 
     fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && !bind(fd, (struct sockaddr *)&addr, sizeof(addr)) && !listen(fd, 16))
+    /* Linux makes the file with the permissions of the socket: there is no moment of others. */
+    if (fd >= 0 && !fchmod(fd, mode) && !bind(fd, (struct sockaddr *)&addr, sizeof(addr)) &&
+        !listen(fd, 16))
         return fd;
     err = errno;
     snprintf(why, why_size, "cannot listen on %s: %s", path, strerror(err));

@@ -66,4 +66,7 @@ void vgr_event_signal(int fd);
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t vgr_now_ms(void);
 
+/* Unix time in nanoseconds. */
+uint64_t vgr_unix_ns(void);
+
 #endif

@@ -16,6 +16,7 @@
  *   gpu, resource, pages    the virtio-gpu commands, page lists
  *   context                 a guest context and its fence
  *   worker                  processes
+ *   stats, report           what the operator asks
  *   loop                    events
  */
 #include <errno.h>
@@ -34,6 +35,7 @@
 #include "device/direct.h"
 #include "device/listen.h"
 #include "device/options.h"
+#include "device/stats.h"
 #include "device/vhost.h"
 
 #define EXIT_USAGE 2
@@ -44,6 +46,7 @@ struct vgr_program {
     struct vgr_watch signals;
     struct vgr_direct direct;
     struct vgr_vhost vhost;
+    struct vgr_stats stats;
 };
 
 /* The worker belongs to this very build or installation: beside us in a build folder, under our own
@@ -142,7 +145,7 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
         }
         return 0;
     }
-    fd = vgr_listen(o->socket_path, SOCK_STREAM, why, sizeof(why));
+    fd = vgr_listen(o->socket_path, SOCK_STREAM, 0777, why, sizeof(why));
     if (fd < 0) {
         vgr_error("--socket-path: %s", why);
         return fd;
@@ -154,13 +157,25 @@ static int start_direct(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
     char why[256];
-    int fd = vgr_listen(o->direct_path, SOCK_SEQPACKET, why, sizeof(why));
+    int fd = vgr_listen(o->direct_path, SOCK_SEQPACKET, 0777, why, sizeof(why));
 
     if (fd < 0) {
         vgr_error("--direct: %s", why);
         return fd;
     }
     return vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path);
+}
+
+static int start_stats(struct vgr_program *p, const struct vgr_options *o)
+{
+    char why[256];
+    int fd = vgr_listen(o->stats_path, SOCK_STREAM, 0600, why, sizeof(why));
+
+    if (fd < 0) {
+        vgr_error("--stats: %s", why);
+        return fd;
+    }
+    return vgr_stats_init(&p->stats, &p->loop, &p->pool, fd, o->stats_path);
 }
 
 static int serve(struct vgr_options *o)
@@ -193,15 +208,18 @@ static int serve(struct vgr_options *o)
         .devices = o->devices,
         .n_devices = o->n_devices,
         .limit = o->contexts,
+        .started_ns = vgr_unix_ns(),
     };
 
     if (with_vhost && start_vhost(&p, o, &capset))
         goto out_loop;
     if (o->direct_path && start_direct(&p, o, &capset))
         goto out_vhost;
+    if (o->stats_path && start_stats(&p, o))
+        goto out_direct;
     if (o->pid_file && (err = write_pid_file(o->pid_file))) {
         vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
-        goto out_direct;
+        goto out_stats;
     }
     vgr_info("ready%s%s%s%s",
              o->socket_path ? ", for QEMU on "
@@ -217,6 +235,9 @@ static int serve(struct vgr_options *o)
     vgr_worker_pool_finish(&p.pool, 2000);
     if (o->pid_file)
         unlink(o->pid_file);
+out_stats:
+    if (o->stats_path)
+        vgr_stats_finish(&p.stats);
 out_direct:
     if (o->direct_path)
         vgr_direct_finish(&p.direct);

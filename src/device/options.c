@@ -20,6 +20,7 @@ enum {
     OPT_ARENA_SIZE,
     OPT_ARENA_MAX,
     OPT_CONTEXTS,
+    OPT_STATS,
     OPT_LOG_LEVEL,
     OPT_WORKER,
     OPT_PID_FILE,
@@ -36,6 +37,7 @@ static const struct option long_options[] = {
     {"arena-size", required_argument, NULL, OPT_ARENA_SIZE},
     {"arena-max", required_argument, NULL, OPT_ARENA_MAX},
     {"contexts", required_argument, NULL, OPT_CONTEXTS},
+    {"stats", required_argument, NULL, OPT_STATS},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"worker", required_argument, NULL, OPT_WORKER},
     {"pid-file", required_argument, NULL, OPT_PID_FILE},
@@ -67,6 +69,8 @@ void vgr_options_help(FILE *out)
           "  --contexts N           guest processes served at a time, 1 to 1024 (default 64)\n"
           "\n"
           "Others:\n"
+          "  --stats PATH           tell what is going on at http://vgr/metrics (Prometheus) and\n"
+          "                         http://vgr/stats (JSON) on this unix socket\n"
           "  --log-level LEVEL      error, warn, info or debug (default info)\n"
           "  --worker PATH          the vgr-worker program to run\n"
           "  --pid-file PATH        write the process id there\n"
@@ -142,6 +146,11 @@ static int parse_arena(const char *option, const char *text, uint64_t *size, cha
     return 0;
 }
 
+static bool same_path(const char *a, const char *b)
+{
+    return a && b && !strcmp(a, b);
+}
+
 static int parse_option(struct vgr_options *o, int option, const char *arg, char *why,
                         size_t why_size)
 {
@@ -184,6 +193,9 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
             return -EINVAL;
         }
         o->contexts = (uint32_t)n;
+        return 0;
+    case OPT_STATS:
+        o->stats_path = arg;
         return 0;
     case OPT_LOG_LEVEL:
         o->log_level = vgr_log_level_parse(arg);
@@ -255,6 +267,11 @@ int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, s
     }
     if (o->socket_path && o->fd >= 0) {
         snprintf(why, why_size, "--socket-path and --fd exclude each other: one VM a process");
+        return -EINVAL;
+    }
+    if (same_path(o->socket_path, o->direct_path) || same_path(o->socket_path, o->stats_path) ||
+        same_path(o->direct_path, o->stats_path)) {
+        snprintf(why, why_size, "--socket-path, --direct and --stats need a path each");
         return -EINVAL;
     }
     if (o->arena_default > o->arena_max) {

@@ -29,6 +29,7 @@ struct vgr_options {
     const char *socket_path; /* NULL: not given, as with the others */
     int fd;                  /* -1: not given */
     const char *direct_path;
+    const char *stats_path;
     const char *worker_path;
     const char *pid_file;
     const char *devices[VGR_BOOT_MAX_DEVICES];

@@ -18,6 +18,8 @@
 
 extern char **environ;
 
+static const struct vgr_counter_info counter_info[] = {VGR_COUNTERS_WORKER(VGR_COUNTER_ROW)};
+
 /* The environment of a worker: ours, without our own variables. The caller frees the array; the
  * strings are the environment's own.
  *
@@ -138,10 +140,65 @@ static int make_boot_file(const struct vgr_worker_pool *pool, const struct vgr_w
     return fd;
 }
 
+/* The page for the worker's counters, or -errno. Sealed: the worker can neither cut it nor make it
+ * grow. */
+static int make_counts_file(void)
+{
+    int fd = memfd_create("vgr-counts", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int err;
+
+    if (fd < 0)
+        return -errno;
+    if (!ftruncate(fd, VGR_COUNTS_SIZE) &&
+        !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+        return fd;
+    err = -errno;
+    close(fd);
+    return err;
+}
+
+void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
+{
+    uint64_t now;
+
+    if (pread(w->counts_fd, page, sizeof(*page), 0) != (ssize_t)sizeof(*page))
+        memset(page, 0, sizeof(*page));
+    now = vgr_counts_now();
+    for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++) {
+        uint64_t value = page->counters[i];
+
+        if (counter_info[i].unit == VGR_UNIT_SECONDS && page->since[i] && page->since[i] < now)
+            value += now - page->since[i];
+        if (counter_info[i].unit == VGR_UNIT_LEVEL || value > w->seen[i])
+            w->seen[i] = value;
+    }
+    if (page->n_devices > VGR_BOOT_MAX_DEVICES)
+        page->n_devices = VGR_BOOT_MAX_DEVICES;
+    for (unsigned i = 0; i < page->n_devices; i++)
+        page->devices[i][sizeof(page->devices[i]) - 1] = '\0';
+}
+
+/* Adds what the worker counted to the pool's sums. */
+static void keep_counters(struct vgr_worker *w)
+{
+    struct vgr_counts_page page;
+
+    vgr_worker_read(w, &page);
+    for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++) {
+        if (counter_info[i].unit != VGR_UNIT_LEVEL)
+            w->pool->ended[i] += w->seen[i];
+    }
+    for (unsigned i = 0; i < VGR_FRONT_COUNT; i++)
+        w->pool->front_ended[i] += w->front[i];
+}
+
 static void forget(struct vgr_worker *w)
 {
     struct vgr_worker_pool *pool = w->pool;
 
+    keep_counters(w);
+    if (!w->killed)
+        pool->failed++;
     if (w->prev)
         w->prev->next = w->next;
     else
@@ -150,6 +207,8 @@ static void forget(struct vgr_worker *w)
         w->next->prev = w->prev;
     pool->alive--;
     w->pid = 0;
+    close(w->counts_fd);
+    w->counts_fd = -1;
     vgr_loop_close(pool->loop, &w->watch);
 }
 
@@ -188,12 +247,14 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     int boot_fd = -1, pidfd = -1, err;
 
     memset(w, 0, sizeof(*w));
-    w->watch.fd = -1;
+    w->watch.fd = w->counts_fd = -1;
     if (pool->alive >= pool->limit)
         return -EUSERS;
     w->pool = pool;
     w->number = ++pool->last_number;
     w->exited = exited;
+    w->arena_size = arena->size;
+    w->started_ns = vgr_unix_ns();
 
     env = worker_environment();
     if (!env)
@@ -203,9 +264,15 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         err = boot_fd;
         goto out;
     }
+    w->counts_fd = make_counts_file();
+    if (w->counts_fd < 0) {
+        err = w->counts_fd;
+        goto out;
+    }
     sources[n++] = boot_fd;
     sources[n++] = doorbell;
     sources[n++] = wakeup;
+    sources[n++] = w->counts_fd;
     for (unsigned i = 0; i < arena->n_files; i++)
         sources[n++] = arena->files[i];
 
@@ -234,11 +301,14 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         w->next->prev = w;
     pool->first = w;
     pool->alive++;
+    pool->opened++;
     vgr_debug("worker %u started, pid %d, arena %llu KiB in %u runs of %u files", w->number,
               (int)w->pid, (unsigned long long)(arena->size >> 10), arena->n_runs, arena->n_files);
 out:
     if (boot_fd >= 0)
         close(boot_fd);
+    if (err && w->counts_fd >= 0)
+        close(w->counts_fd);
     free(env);
     return err;
 }

@@ -11,6 +11,10 @@
  * whenever it is really gone. Only then are the arena's pages free of it, so an owner that lends out
  * guest memory keeps that memory from being reused until `exited`.
  *
+ * Each worker counts what it does in a page of its own (worker/counts.h), which is read here when
+ * somebody asks, and once more at its end, for the totals. What is read is never lower than what was
+ * read before: whoever computes rates can rely on that, whatever the worker does.
+ *
  * The pool bounds the number of processes, those that are being killed included: a guest that opens
  * and closes contexts in a loop cannot pile up processes.
  */
@@ -22,6 +26,7 @@
 
 #include "device/loop.h"
 #include "worker/boot.h"
+#include "worker/counts.h"
 
 struct vgr_worker;
 
@@ -33,7 +38,14 @@ struct vgr_worker_pool {
     unsigned limit;             /* of processes alive */
     unsigned alive;
     uint32_t last_number;
-    struct vgr_worker *first; /* all alive, in a list */
+    struct vgr_worker *first; /* all alive, in a list, youngest first */
+    /* For the statistics, since the start of the program. */
+    uint64_t started_ns;               /* CLOCK_REALTIME; the owner's to set */
+    uint64_t opened;                   /* workers started */
+    uint64_t refused;                  /* contexts that got none; counted by the fronts */
+    uint64_t failed;                   /* workers that ended by themselves */
+    uint64_t ended[VGR_COUNTER_COUNT]; /* sums over the workers that are gone */
+    uint64_t front_ended[VGR_FRONT_COUNT];
 };
 
 /* What a worker is to map: runs of pages of up to VGR_BOOT_MAX_FILES files. */
@@ -52,6 +64,14 @@ struct vgr_worker {
     pid_t pid;
     uint32_t number; /* of the context, for log lines */
     bool killed;
+    /* Its context is a VM's: doorbells and wake-ups go through the front, which counts them in
+     * front[] and sets this after the start. */
+    bool relayed;
+    uint64_t front[VGR_FRONT_COUNT];
+    int counts_fd; /* struct vgr_counts_page */
+    uint64_t arena_size;
+    uint64_t started_ns;              /* CLOCK_REALTIME */
+    uint64_t seen[VGR_COUNTER_COUNT]; /* as read last */
     /* Called once, from the event loop, when the process is gone and reaped. `reason` says how it
      * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
     void (*exited)(struct vgr_worker *w, const char *reason);
@@ -62,6 +82,10 @@ struct vgr_worker {
 int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
                      const struct vgr_arena *arena, int doorbell, int wakeup,
                      void (*exited)(struct vgr_worker *w, const char *reason));
+
+/* Reads a live worker's counters into w->seen, and what else it tells into *page: the names of its
+ * devices, each ended with a NUL, VGR_BOOT_MAX_DEVICES at most. Their bytes may be anything. */
+void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page);
 
 /* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
 void vgr_worker_kill(struct vgr_worker *w);

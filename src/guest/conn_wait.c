@@ -200,7 +200,7 @@ bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
     enum vgr_wait_kind kind = VGR_WAIT_ANSWER;
     struct vgr_wait_phases w;
     uint64_t ran;
-    int64_t start;
+    int64_t start, spent;
     bool ok;
 
     if (reached(c, seq))
@@ -213,10 +213,14 @@ bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
     ok = (w.poll_until && poll_until(c, seq, start + w.poll_until)) ||
          (w.nap_until > w.poll_until && nap(c, seq, start + w.nap_until)) ||
          (w.poll_again_until > w.nap_until && poll_until(c, seq, start + w.poll_again_until));
-    if (ok)
+    if (ok) {
         vgr_count(c->counters.spun, 1);
-    else
+    } else {
+        vgr_count(c->counters.slept, 1);
         ok = sleep_until(c, seq, 0);
-    vgr_waitplan_learn(&c->plan, kind, now_ns() - start);
+    }
+    spent = now_ns() - start;
+    vgr_waitplan_learn(&c->plan, kind, spent);
+    vgr_count(c->counters.waiting, spent);
     return ok;
 }

@@ -54,6 +54,7 @@ static bool ask_host(struct vgr_conn *c, const struct vgr_question *q,
         cmd.data_off = off;
         cmd.reply_off = off + len; /* records are multiples of 8 */
         seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+        vgr_count(c->counters.upload_bytes, len);
         vgr_conn_get_later(c, block, cmd.reply_off, sizeof(*answer), seq, answer);
     }
     vgr_conn_unlock(c);

@@ -69,6 +69,7 @@ static bool ask(struct vgr_orders *o, struct vgr_conn *c, const struct vgr_graph
             cmd.data_off = off;
             cmd.reply_off = off + len; /* header and records are multiples of 8 */
             seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+            vgr_count(c->counters.upload_bytes, len);
             vgr_conn_get_later(c, block, cmd.reply_off, reply_len, seq, reply);
         }
         vgr_conn_unlock(c);

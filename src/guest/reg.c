@@ -60,6 +60,11 @@ static ggml_backend_dev_t reg_get_device(ggml_backend_reg_t reg, size_t index)
     return index < reg_get_device_count(reg) ? &devices[index].dev : NULL;
 }
 
+static void *reg_get_proc_address(ggml_backend_reg_t reg, const char *name)
+{
+    return !strcmp(name, "ggml_backend_virtgpu_stats") ? (void *)ggml_backend_virtgpu_stats : NULL;
+}
+
 static struct ggml_backend_reg the_reg = {
     .api_version = VGR_GGML_API,
     .iface =
@@ -67,6 +72,7 @@ static struct ggml_backend_reg the_reg = {
             .get_name = reg_get_name,
             .get_device_count = reg_get_device_count,
             .get_device = reg_get_device,
+            .get_proc_address = reg_get_proc_address,
         },
 };
 
@@ -79,6 +85,13 @@ ggml_backend_reg_t ggml_backend_virtgpu_reg(void)
         vgr_say_warn("built for ggml %s, this is ggml %s: not used", VGR_GGML_VERSION,
                      ggml_version());
     return &the_reg;
+}
+
+size_t ggml_backend_virtgpu_stats(char *text, size_t size)
+{
+    const struct vgr_conn *c = reg_get_device_count(&the_reg) ? vgr_conn_get() : NULL;
+
+    return c && size ? vgr_counters_print(&c->counters, text, size) : 0;
 }
 
 /* What GGML's loader looks for in a backend library. */

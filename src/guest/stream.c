@@ -287,6 +287,7 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     s->last = seq;
     vgr_count(s->conn->counters.graphs_run, 1);
     vgr_count(s->conn->counters.graphs_same, same);
+    vgr_count(s->conn->counters.graphs_known, !same && action == VGR_GRAPH_RUN);
     return GGML_STATUS_SUCCESS;
 }
 

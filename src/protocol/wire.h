@@ -159,9 +159,6 @@ struct vgr_control {
     uint32_t error;                    /* [w,f] enum vgr_error, valid in VGR_STATE_FAILED */
     uint64_t error_seq;                /* [w] the command that failed, 0: none */
     char error_text[VGR_CONTROL_TEXT]; /* [w,f] UTF-8, NUL-terminated; not trusted by the guest */
-    uint8_t pad5[48];
-
-    uint64_t counters[32]; /* [w] offset 640: enum vgr_counter, updated when the worker idles */
 };
 static_assert(sizeof(struct vgr_control) <= VGR_CONTROL_SIZE, "wire");
 static_assert(__builtin_offsetof(struct vgr_control, tail) == 64, "wire");
@@ -169,24 +166,6 @@ static_assert(__builtin_offsetof(struct vgr_control, wait_seq) == 128, "wire");
 static_assert(__builtin_offsetof(struct vgr_control, head) == 192, "wire");
 static_assert(__builtin_offsetof(struct vgr_control, done) == 256, "wire");
 static_assert(__builtin_offsetof(struct vgr_control, state) == 320, "wire");
-static_assert(__builtin_offsetof(struct vgr_control, counters) == 640, "wire");
-
-/* Worker counters, for tools and tests. */
-enum vgr_counter {
-    VGR_COUNTER_COMMANDS = 0,
-    VGR_COUNTER_RING_BYTES, /* consumed from the ring, padding included */
-    VGR_COUNTER_SET_BYTES,  /* tensor bytes, guest to host */
-    VGR_COUNTER_GET_BYTES,  /* tensor bytes, host to guest */
-    VGR_COUNTER_GRAPHS_DEFINED,
-    VGR_COUNTER_GRAPHS_PATCHED,
-    VGR_COUNTER_GRAPHS_RUN,
-    VGR_COUNTER_QUERIES,
-    VGR_COUNTER_SLEEPS,  /* times the worker went to sleep */
-    VGR_COUNTER_WAKEUPS, /* wake-ups sent to the guest */
-    VGR_COUNTER_SYNCS,   /* times it waited for the host's backend */
-    VGR_COUNTER_COUNT,
-};
-static_assert(VGR_COUNTER_COUNT <= 32, "wire");
 
 /* ---- Dictionary: names for numbers ---------------------------------------------------------- */
 

@@ -10,7 +10,8 @@
  *   3      boot file: a memfd with struct vgr_boot, then n_runs x struct vgr_boot_run
  *   4      doorbell: eventfd, read by the worker
  *   5      wake-up: eventfd, written by the worker
- *   6...   n_fds files that hold the arena's pages
+ *   6      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
+ *   7...   n_fds files that hold the arena's pages
  *
  * The worker's first act is to map the runs, in order, as one linear arena; then it closes the boot
  * file and the page files, before it reads a byte that the guest wrote. The front has validated the
@@ -32,7 +33,8 @@
 #define VGR_BOOT_FD          3
 #define VGR_BOOT_DOORBELL_FD 4
 #define VGR_BOOT_WAKEUP_FD   5
-#define VGR_BOOT_FILES_FD    6
+#define VGR_BOOT_COUNTS_FD   6
+#define VGR_BOOT_FILES_FD    7
 #define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
 

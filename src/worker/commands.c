@@ -63,6 +63,7 @@ static void *reply_at(struct vgr_ctx *c, uint32_t off, size_t size)
         vgr_ctx_fail(c, VGR_ERROR_RANGE, "a reply at %u is not in the heap", off);
         return NULL;
     }
+    vgr_counts_add(c->counts, VGR_COUNTER_DOWNLOAD_BYTES, size);
     return p;
 }
 
@@ -154,6 +155,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         b->size = ggml_backend_buffer_get_size(b->buffer);
         b->device = m->device;
         b->generation++;
+        vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, b->size);
         ggml_backend_buffer_set_usage(b->buffer, (enum ggml_backend_buffer_usage)m->usage);
         /* Nobody may see what was there before. */
         ggml_backend_buffer_clear(b->buffer, 0);
@@ -173,6 +175,7 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
         return -1;
     vgr_ctx_sync(c);
     ggml_backend_buffer_free(b->buffer);
+    vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, -b->size);
     b->buffer = NULL;
     return 0;
 }
@@ -208,6 +211,7 @@ static bool set_staged(struct vgr_ctx *c, uint32_t stream, struct ggml_tensor *t
         vgr_ctx_sync(c);
     ggml_backend_tensor_set_async(s->backend, t, vgr_backends_stage(d, data, len), 0, len);
     vgr_ctx_mark_dirty(c, s);
+    vgr_counts_add(c->counts, VGR_COUNTER_UPLOADS_STAGED, 1);
     return true;
 }
 
@@ -220,7 +224,7 @@ static int set_bytes(struct vgr_ctx *c, const struct vgr_cmd_data *m, const void
 
     if (!b)
         return -1;
-    c->counters[VGR_COUNTER_SET_BYTES] += m->len;
+    vgr_counts_add(c->counts, VGR_COUNTER_UPLOAD_BYTES, m->len);
     if (!m->len)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
@@ -262,17 +266,23 @@ static int cmd_get(struct vgr_ctx *c, const void *cmd)
     void *data = b ? heap_data(c, m) : NULL;
     struct vgr_host_stream *s;
     struct ggml_tensor t;
+    bool waits;
 
     if (!data)
         return -1;
     if (data_stream(c, m->stream, b->device, &s))
         return -1;
-    c->counters[VGR_COUNTER_GET_BYTES] += m->len;
+    vgr_counts_add(c->counts, VGR_COUNTER_DOWNLOAD_BYTES, m->len);
     if (!m->len)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
     if (s) {
+        waits = s->dirty; /* Vulkan waits in there, as the arena is not memory that it knows */
+        if (waits)
+            vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
         ggml_backend_tensor_get_async(s->backend, &t, data, 0, m->len);
+        if (waits)
+            vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
         vgr_ctx_mark_dirty(c, s);
     } else {
         ggml_backend_tensor_get(&t, data, 0, m->len);
@@ -342,10 +352,17 @@ static int cmd_init_tensor(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
+/* The payload of a graph or question, or NULL after vgr_ctx_fail(). */
+static const void *payload_of(struct vgr_ctx *c, uint32_t off, uint32_t len)
+{
+    vgr_counts_add(c->counts, VGR_COUNTER_UPLOAD_BYTES, len);
+    return vgr_ctx_payload(c, off, len);
+}
+
 static int cmd_graph_define(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_graph *m = cmd;
-    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    const void *payload = payload_of(c, m->data_off, m->data_len);
 
     return payload ? vgr_graph_define(c, m->graph, payload, m->data_len) : -1;
 }
@@ -353,7 +370,7 @@ static int cmd_graph_define(struct vgr_ctx *c, const void *cmd)
 static int cmd_graph_patch(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_graph *m = cmd;
-    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    const void *payload = payload_of(c, m->data_off, m->data_len);
 
     return payload ? vgr_graph_patch(c, m->graph, payload, m->data_len) : -1;
 }
@@ -381,10 +398,10 @@ static int cmd_query_op(struct vgr_ctx *c, const void *cmd)
 
     if (!at || check_device(c, m->device))
         return -1;
-    payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    payload = payload_of(c, m->data_off, m->data_len);
     if (!payload || vgr_graph_query(c, m->device, payload, m->data_len, &reply))
         return -1;
-    c->counters[VGR_COUNTER_QUERIES]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_OP_MISSES, 1);
     memcpy(at, &reply, sizeof(reply));
     return 0;
 }
@@ -408,7 +425,7 @@ static int cmd_query_memory(struct vgr_ctx *c, const void *cmd)
 static int cmd_query_order(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_query_order *m = cmd;
-    const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    const void *payload = payload_of(c, m->data_off, m->data_len);
     struct vgr_order_reply reply = {0};
     enum vgr_order_answer answer;
     uint32_t *order, n;
@@ -422,7 +439,7 @@ static int cmd_query_order(struct vgr_ctx *c, const void *cmd)
         memcpy(at, &reply, sizeof(reply));
         if (order)
             memcpy(at + sizeof(reply), order, n * sizeof(*order));
-        c->counters[VGR_COUNTER_QUERIES]++;
+        vgr_counts_add(c->counts, VGR_COUNTER_ORDER_MISSES, 1);
     }
     free(order);
     return at ? 0 : -1;

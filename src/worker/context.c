@@ -14,7 +14,7 @@ void vgr_ctx_wake(struct vgr_ctx *c)
 {
     uint64_t one = 1;
 
-    c->counters[VGR_COUNTER_WAKEUPS]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_WAKEUPS, 1);
     if (write(c->wakeup_fd, &one, sizeof(one)) != sizeof(one))
         vgr_warn("cannot wake the guest: %m");
 }
@@ -44,16 +44,22 @@ int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code, const char *fmt, ...)
 
 void vgr_ctx_sync(struct vgr_ctx *c)
 {
+    bool waits = c->dirty;
+
+    if (waits)
+        vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
     for (uint32_t i = 1; c->dirty && i <= VGR_CTX_MAX_STREAMS; i++) {
         struct vgr_host_stream *s = &c->streams[i];
 
         if (!s->dirty)
             continue;
         ggml_backend_synchronize(s->backend);
-        c->counters[VGR_COUNTER_SYNCS]++;
+        vgr_counts_add(c->counts, VGR_COUNTER_SYNCS, 1);
         s->dirty = false;
         c->dirty--;
     }
+    if (waits)
+        vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
     for (uint32_t i = 0; i < c->backends.n; i++)
         c->backends.device[i].staging_used = 0;
     c->routed = 0;

@@ -34,6 +34,7 @@
 #include "protocol/wire.h"
 #include "worker/arena.h"
 #include "worker/backends.h"
+#include "worker/counts.h"
 
 #define VGR_CTX_MAX_BUFFERS 4096u
 #define VGR_CTX_MAX_STREAMS 64u
@@ -88,7 +89,7 @@ struct vgr_ctx {
     void *payload;              /* private copy of its heap payload */
     size_t payload_cap;
 
-    uint64_t counters[VGR_COUNTER_COUNT];
+    struct vgr_counts_page *counts; /* shared with the front */
 };
 
 /* Ends the context: writes code and text (printf) into the control page, logs it, wakes the guest.

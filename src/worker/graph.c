@@ -73,7 +73,7 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
         goto fail;
     }
     c->graphs[handle] = g;
-    c->counters[VGR_COUNTER_GRAPHS_DEFINED]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_DEFINED, 1);
     return 0;
 
 fail:
@@ -129,7 +129,7 @@ int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uin
         if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why))
             return refuse(c, handle, g, i, why);
     }
-    c->counters[VGR_COUNTER_GRAPHS_PATCHED]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_PATCHED, 1);
     return 0;
 }
 
@@ -154,12 +154,14 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
 
     vgr_ctx_order(c, stream);
     c->last_run[g->device] = stream;
+    vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
     status = ggml_backend_graph_compute_async(s->backend, g->cgraph);
+    vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
     if (status != GGML_STATUS_SUCCESS)
         return vgr_ctx_fail(c, VGR_ERROR_COMPUTE, "the host failed to compute graph %u: %s", handle,
                             ggml_status_to_string(status));
     vgr_ctx_mark_dirty(c, s);
-    c->counters[VGR_COUNTER_GRAPHS_RUN]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_RUN, 1);
     return 0;
 }
 

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,14 +32,6 @@
 
 /* The clock jumps by so much between two looks only if somebody else has run. */
 #define JUMP (50 * US)
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static inline void cpu_relax(void)
 {
@@ -62,13 +53,6 @@ static void complete(struct vgr_ctx *c)
         vgr_ctx_wake(c);
 }
 
-static void publish_counters(struct vgr_ctx *c)
-{
-    c->counters[VGR_COUNTER_COMMANDS] = c->ring.seq;
-    c->counters[VGR_COUNTER_RING_BYTES] = c->ring.bytes;
-    memcpy(vgr_arena_control(&c->arena)->counters, c->counters, sizeof(c->counters));
-}
-
 /* Runs what is in the ring. */
 static void drain(struct vgr_ctx *c)
 {
@@ -83,6 +67,8 @@ static void drain(struct vgr_ctx *c)
             return;
         }
         vgr_ring_release(&c->ring);
+        vgr_counts_set(c->counts, VGR_COUNTER_COMMANDS, c->ring.seq);
+        vgr_counts_set(c->counts, VGR_COUNTER_RING_BYTES, c->ring.bytes);
         if (vgr_ctx_dispatch(c, h))
             return;
         if (!c->dirty || (h->flags & VGR_CMD_F_AWAIT))
@@ -126,43 +112,47 @@ static bool poll_ring(struct vgr_ctx *c)
         return true;
     if (!p->max)
         return false;
-    begin = last = now = now_ns();
+    begin = last = now = vgr_counts_now();
     budget = p->gap + p->gap / 2 < p->bound ? p->gap + p->gap / 2 : p->bound;
     while (!found && now - begin < budget) {
         for (int i = 0; i < 32 && !found; i++) {
             found = vgr_ring_pending(&c->ring);
             cpu_relax();
         }
-        now = now_ns();
+        now = vgr_counts_now();
         crowded |= now - last > JUMP;
         last = now;
     }
     learn_crowd(p, crowded);
-    if (found)
+    if (found) {
+        vgr_counts_add(c->counts, VGR_COUNTER_SPUN, 1);
         learn_gap(p, now - begin);
-    else
+    } else {
         p->idle_since = begin;
+    }
     return found;
 }
 
 static void sleep_on_doorbell(struct vgr_ctx *c)
 {
-    uint64_t rings;
+    uint64_t rings = 0;
 
     complete(c);
-    publish_counters(c);
     if (!vgr_ring_sleep_begin(&c->ring))
         return;
-    c->counters[VGR_COUNTER_SLEEPS]++;
+    vgr_counts_add(c->counts, VGR_COUNTER_SLEEPS, 1);
+    vgr_counts_begin(c->counts, VGR_COUNTER_ASLEEP);
     /* The other end may have made it non-blocking: it is the guest's own, on the direct front. */
     if (poll(&(struct pollfd){.fd = c->doorbell_fd, .events = POLLIN}, 1, -1) < 0 ||
         read(c->doorbell_fd, &rings, sizeof(rings)) < 0) {
         if (errno != EINTR && errno != EAGAIN)
             vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
     }
+    vgr_counts_end(c->counts, VGR_COUNTER_ASLEEP);
+    vgr_counts_add(c->counts, VGR_COUNTER_DOORBELLS, rings > 0);
     vgr_ring_sleep_end(&c->ring);
     if (c->poll.idle_since)
-        learn_gap(&c->poll, now_ns() - c->poll.idle_since);
+        learn_gap(&c->poll, vgr_counts_now() - c->poll.idle_since);
 }
 
 static void start_polling(struct vgr_ctx *c)
@@ -186,5 +176,4 @@ void vgr_ctx_loop(struct vgr_ctx *c)
         if (!c->failed && !poll_ring(c))
             sleep_on_doorbell(c);
     }
-    publish_counters(c);
 }

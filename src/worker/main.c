@@ -7,7 +7,7 @@
  * Stages
  * ------
  *
- * 1. Map the arena, close every file of guest memory. From here on the process holds what its
+ * 1. Map the arena and the page of counters, close every file of guest memory. From here on the process holds what its
  *    context may see anyway.
  * 2. no_new_privs; die with the front.
  * 3. Load GGML and its GPU libraries. The sandbox's first stage goes before this, its second after
@@ -73,6 +73,11 @@ static int serve(void)
     }
     snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", boot.context);
     vgr_log_init(prefix, (enum vgr_log_level)boot.log_level);
+    c->counts = vgr_counts_map();
+    if (!c->counts) {
+        vgr_error("cannot map the page of counters: %m");
+        return 1;
+    }
     c->doorbell_fd = VGR_BOOT_DOORBELL_FD;
     c->wakeup_fd = VGR_BOOT_WAKEUP_FD;
 
@@ -88,6 +93,8 @@ static int serve(void)
         vgr_ctx_fail(c, VGR_ERROR_NO_DEVICE, "the host has no device to offer");
         return 1;
     }
+    for (uint32_t i = 0; i < c->backends.n; i++)
+        vgr_counts_device(c->counts, ggml_backend_dev_name(c->backends.device[i].dev));
     if (!vgr_ctx_handshake(c))
         vgr_ctx_loop(c);
     return 1;

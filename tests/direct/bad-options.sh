@@ -44,7 +44,17 @@ refuses "$VGR_SCRATCH/no-worker" "$vgr_device" --direct "$socket" --worker "$VGR
 refuses 'backend' unshare --mount --propagation unchanged sh -c '
     for dir in /usr/lib/*/ggml/backends*; do mount -t tmpfs none "$dir"; done
     exec "$@"' sh "$vgr_device" --direct "$socket"
+touch "$VGR_SCRATCH/file"
+refuses '--stats needs a value' "$vgr_device" --direct "$socket" --stats
+refuses "--stats: cannot listen on $VGR_SCRATCH/none/stats" "$vgr_device" --direct "$socket" --device CPU \
+    --stats "$VGR_SCRATCH/none/stats"
+refuses '--stats: socket path' "$vgr_device" --direct "$socket" --device CPU \
+    --stats "/tmp/$(printf 'x%.0s' {1..120})"
+refuses 'is not a socket' "$vgr_device" --direct "$socket" --device CPU --stats "$VGR_SCRATCH/file"
+refuses 'a path each' "$vgr_device" --direct "$socket" --device CPU --stats "$socket"
 serve --device CPU
+refuses "--stats: $socket is in use" "$vgr_device" --direct "$socket.2" --device CPU \
+    --stats "$socket"
 refuses "$socket" "$vgr_device" --direct "$socket" --device CPU
 on_device llama-completion --list-devices 2>/dev/null | grep -q '^  VirtGPU0: ' ||
     fail "the first one does not serve any more"

@@ -80,6 +80,7 @@ stop_serving() {
 # Not through the function: $program is then the program, and no shell around it.
 endless() {
     completion "$model" 100000
+    : >"$VGR_SCRATCH/endless" # or the text of an earlier one is taken for its own
     "${on[@]}" "${completion[@]}" -dev VirtGPU0 -ngl 99 -c 0 >"$VGR_SCRATCH/endless" \
         2>"$VGR_SCRATCH/endless.log" &
     # shellcheck disable=SC2034 # for the tests

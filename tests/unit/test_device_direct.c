@@ -51,7 +51,7 @@ static int setup(void **state)
         return -1;
     snprintf(f.path, sizeof(f.path), "%s/sock", f.dir);
     f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2};
-    fd = vgr_listen(f.path, SOCK_SEQPACKET, why, sizeof(why));
+    fd = vgr_listen(f.path, SOCK_SEQPACKET, 0777, why, sizeof(why));
     if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path))
         return -1;
     f.arena = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -308,6 +308,8 @@ static void contexts_are_limited(void **state)
     client_open(f, ARENA);
     UNTIL(f, hung_up(f));
     assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT);
+    assert_int_equal(f->pool.refused, 1);
+    assert_int_equal(f->pool.opened, 0);
 }
 
 static void live_socket_is_not_taken_over(void **state)
@@ -315,9 +317,9 @@ static void live_socket_is_not_taken_over(void **state)
     struct fixture *f = *state;
     char why[256];
 
-    assert_int_equal(vgr_listen(f->path, SOCK_SEQPACKET, why, sizeof(why)), -EADDRINUSE);
+    assert_int_equal(vgr_listen(f->path, SOCK_SEQPACKET, 0777, why, sizeof(why)), -EADDRINUSE);
     assert_non_null(strstr(why, "in use"));
-    assert_int_equal(vgr_listen(f->path, SOCK_STREAM, why, sizeof(why)), -EADDRINUSE);
+    assert_int_equal(vgr_listen(f->path, SOCK_STREAM, 0777, why, sizeof(why)), -EADDRINUSE);
     client_connect(f);
 }
 
@@ -329,21 +331,21 @@ static void stale_socket_is_replaced_and_files_are_not(void **state)
     int fd;
 
     snprintf(path, sizeof(path), "%s/other", f->dir);
-    fd = vgr_listen(path, SOCK_STREAM, why, sizeof(why));
+    fd = vgr_listen(path, SOCK_STREAM, 0777, why, sizeof(why));
     assert_true(fd >= 0);
     close(fd);
     assert_int_equal(stat(path, &st), 0);
-    fd = vgr_listen(path, SOCK_STREAM, why, sizeof(why));
+    fd = vgr_listen(path, SOCK_STREAM, 0777, why, sizeof(why));
     assert_true(fd >= 0);
     close(fd);
     unlink(path);
     close(open(path, O_CREAT | O_WRONLY, 0600));
-    assert_int_equal(vgr_listen(path, SOCK_STREAM, why, sizeof(why)), -EEXIST);
+    assert_int_equal(vgr_listen(path, SOCK_STREAM, 0777, why, sizeof(why)), -EEXIST);
     unlink(path);
     char long_path[200];
     memset(long_path, 'x', sizeof(long_path) - 1);
     long_path[sizeof(long_path) - 1] = '\0';
-    assert_int_equal(vgr_listen(long_path, SOCK_STREAM, why, sizeof(why)), -ENAMETOOLONG);
+    assert_int_equal(vgr_listen(long_path, SOCK_STREAM, 0777, why, sizeof(why)), -ENAMETOOLONG);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

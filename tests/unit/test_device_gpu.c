@@ -354,6 +354,7 @@ static void refusal_is_told_in_the_control_page(void **state)
     f->pool.limit = 0;
     assert_int_equal(submit(f, 1, VGR_SUBMIT_OPEN, 1, ARENA), VGR_GPU_OK);
     assert_int_equal(control(f)->error, VGR_ERROR_LIMIT);
+    assert_int_equal(f->pool.refused, 3);
 
     /* None of this has used the context up. */
     memset(control(f), 0, VGR_CONTROL_SIZE);
@@ -378,6 +379,12 @@ static void fence_is_held_until_the_worker_wakes(void **state)
     assert_true(guest_interrupted(&f->g));
     assert_int_equal(response(f, 5)->fence_id, 77);
     assert_int_equal(control(f)->done, 1);
+    /* The operator is told of all that went through here: one wake-up was for READY. */
+    assert_true(context(f, 1)->worker.relayed);
+    assert_int_equal(context(f, 1)->worker.front[VGR_FRONT_DOORBELLS], 1);
+    assert_int_equal(context(f, 1)->worker.front[VGR_FRONT_WAKEUPS], 2);
+    assert_int_equal(context(f, 1)->worker.front[VGR_FENCES_HELD], 1);
+    assert_int_equal(context(f, 1)->worker.front[VGR_FENCES_EXPIRED], 0);
 }
 
 static void wakeup_before_the_wait_is_remembered_once(void **state)
@@ -416,6 +423,7 @@ static void fence_is_not_held_for_ever(void **state)
     UNTIL(f, (head = guest_used(&f->g, NULL)) >= 0);
     assert_int_equal(head, 10);
     assert_true(vgr_now_ms() - start >= VGR_GPU_HOLD_MS - 10);
+    assert_int_equal(context(f, 1)->worker.front[VGR_FENCES_EXPIRED], 1);
 }
 
 static void wait_without_worker_or_fence_is_answered_at_once(void **state)

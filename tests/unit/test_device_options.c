@@ -89,6 +89,17 @@ static void arena_sizes_must_agree(void **state)
     assert_true(o.arena_max == VGR_ARENA_MAX);
 }
 
+static void each_socket_has_its_path(void **state)
+{
+    assert_int_equal(parse("--direct", "a", "--stats", "b"), 0);
+    assert_string_equal(o.stats_path, "b");
+    is_refused("a path each", "--direct", "a", "--stats", "a");
+    is_refused("a path each", "--socket-path", "a", "--stats", "a");
+    is_refused("a path each", "--socket-path", "a", "--direct", "a");
+    is_refused("--stats needs a value", "--direct", "a", "--stats", NULL);
+    is_refused("whom to serve", "--stats", "a", NULL, NULL);
+}
+
 static void sizes_have_suffixes(void **state)
 {
     uint64_t n;
@@ -118,6 +129,7 @@ int main(void)
         cmocka_unit_test(modes_need_no_socket),
         cmocka_unit_test(bad_options_are_named),
         cmocka_unit_test(arena_sizes_must_agree),
+        cmocka_unit_test(each_socket_has_its_path),
         cmocka_unit_test(sizes_have_suffixes),
     };
 

@@ -48,6 +48,7 @@ static int setup(void **state)
     memset(c->arena.base, 0, ARENA);
     c->wakeup_fd = eventfd(0, EFD_NONBLOCK);
     c->backends = backends;
+    c->counts = calloc(1, sizeof(*c->counts));
     r->c = c;
     r->ctl = (struct vgr_control *)c->arena.base;
     vgr_ggml_names(&names);
@@ -99,6 +100,7 @@ static int teardown(void **state)
     free(r->c->arena.base);
     free(r->c->record);
     free(r->c->payload);
+    free(r->c->counts);
     free(r->c);
     free(r);
     return 0;
@@ -548,6 +550,46 @@ static void test_queries_answer_support_and_size(void **state)
     assert_int_equal(r->ctl->state, VGR_STATE_READY);
 }
 
+/* ---- Counters ---- */
+
+static void test_what_is_done_is_counted(void **state)
+{
+    struct rig *r = *state;
+    const uint64_t *n = r->c->counts->counters;
+    struct vgr_cmd_run go = {.graph = 1, .stream = 1};
+    struct vgr_cmd_query_op q = {
+        .data_off = DATA, .reply_off = DATA + 8192, .data_len = 3 * sizeof(struct vgr_tensor)};
+    struct vgr_cmd_handle free_it = {.handle = 1};
+    struct add_graph d;
+
+    ready_to_add(r); /* one allocation, two uploads */
+    assert_int_equal(n[VGR_COUNTER_UPLOAD_BYTES], 2 * 4 * N);
+    assert_int_equal(n[VGR_COUNTER_DOWNLOAD_BYTES], sizeof(struct vgr_alloc_reply));
+    assert_int_equal(n[VGR_COUNTER_BUFFER_BYTES], r->c->buffers[1].size);
+
+    make_add(&d);
+    assert_int_equal(define(r, &d, sizeof(d)), 0);
+    assert_int_equal(n[VGR_COUNTER_UPLOAD_BYTES], 2 * 4 * N + sizeof(d));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(RUN(r, go, VGR_CMD_GRAPH_RUN), 0);
+    assert_int_equal(n[VGR_COUNTER_GRAPHS_DEFINED], 1);
+    assert_int_equal(n[VGR_COUNTER_GRAPHS_RUN], 3);
+    assert_true(n[VGR_COUNTER_COMPUTING] > 0);
+    assert_int_equal(r->c->counts->since[VGR_COUNTER_COMPUTING], 0);
+    get_f32(r, 512);
+    assert_int_equal(n[VGR_COUNTER_DOWNLOAD_BYTES], sizeof(struct vgr_alloc_reply) + 4);
+
+    memcpy(r->c->arena.base + DATA, d.t, sizeof(d.t));
+    assert_int_equal(RUN(r, q, VGR_CMD_QUERY_OP), 0);
+    assert_int_equal(n[VGR_COUNTER_OP_MISSES], 1);
+    assert_int_equal(n[VGR_COUNTER_UPLOAD_BYTES], 2 * 4 * N + sizeof(d) + sizeof(d.t));
+    assert_int_equal(n[VGR_COUNTER_DOWNLOAD_BYTES],
+                     sizeof(struct vgr_alloc_reply) + 4 + sizeof(struct vgr_query_reply));
+
+    assert_int_equal(RUN(r, free_it, VGR_CMD_BUFFER_FREE), 0);
+    assert_int_equal(n[VGR_COUNTER_BUFFER_BYTES], 0);
+}
+
 #define R(f) cmocka_unit_test_setup_teardown(f, setup_ready, teardown)
 #define H(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
@@ -575,6 +617,7 @@ int main(void)
         R(test_a_graph_on_a_freed_buffer_does_not_run),
         R(test_bad_graphs_are_refused_with_their_reason),
         R(test_queries_answer_support_and_size),
+        R(test_what_is_done_is_counted),
     };
 
     return cmocka_run_group_tests(tests, load, NULL);

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct vgr_counter_info worker_info[] = {VGR_COUNTERS_WORKER(VGR_COUNTER_ROW)};
+static const struct vgr_counter_info front_info[] = {VGR_COUNTERS_FRONT(VGR_COUNTER_ROW)};
+
+/* A context as it was when the report began: a metric's samples are together in Prometheus' format,
+ * so each worker is read once, and its numbers are written in many places. */
+struct snapshot {
+    const struct vgr_worker *worker;
+    struct vgr_counts_page page;
+};
+
+struct report {
+    const struct vgr_worker_pool *pool;
+    FILE *out;
+    unsigned n;
+    struct snapshot *contexts; /* the oldest first */
+    uint64_t total[VGR_COUNTER_COUNT];
+    uint64_t front_total[VGR_FRONT_COUNT];
+};
+
+static int take(struct report *r, const struct vgr_worker_pool *pool)
+{
+    struct vgr_worker *w = pool->first;
+
+    r->pool = pool;
+    r->contexts = calloc(pool->alive ? pool->alive : 1, sizeof(*r->contexts));
+    if (!r->contexts)
+        return -1;
+    memcpy(r->total, pool->ended, sizeof(r->total));
+    memcpy(r->front_total, pool->front_ended, sizeof(r->front_total));
+    for (r->n = 0; w; w = w->next, r->n++) {
+        struct snapshot *s = &r->contexts[pool->alive - 1 - r->n];
+
+        s->worker = w;
+        vgr_worker_read(w, &s->page);
+        for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++)
+            r->total[i] += w->seen[i];
+        for (unsigned i = 0; i < VGR_FRONT_COUNT; i++)
+            r->front_total[i] += w->front[i];
+    }
+    return 0;
+}
+
+/* Inside of quotes. A worker may have been taken over, so it is not believed to write UTF-8. */
+static void put_escaped(FILE *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', out);
+        fputc(*text >= 0x20 && *text < 0x7f ? *text : '?', out);
+    }
+}
+
+static void put_value(FILE *out, enum vgr_counter_unit unit, uint64_t value)
+{
+    if (unit == VGR_UNIT_SECONDS)
+        fprintf(out, "%llu.%09llu", (unsigned long long)value / 1000000000,
+                (unsigned long long)value % 1000000000);
+    else
+        fprintf(out, "%llu", (unsigned long long)value);
+}
+
+static const char *unit_suffix(enum vgr_counter_unit unit)
+{
+    return unit == VGR_UNIT_SECONDS ? "_seconds" : "";
+}
+
+/* ---- JSON ---- */
+
+static void json_counters(FILE *out, const char *indent, const struct vgr_counter_info *info,
+                          unsigned n, const uint64_t *value)
+{
+    for (unsigned i = 0; i < n; i++) {
+        fprintf(out, ",\n%s\"%s%s\": ", indent, info[i].name, unit_suffix(info[i].unit));
+        put_value(out, info[i].unit, value[i]);
+    }
+}
+
+static void json_context(FILE *out, const struct snapshot *s)
+{
+    const struct vgr_worker *w = s->worker;
+
+    fprintf(out, "    {\n      \"context\": %u,\n      \"attached\": \"%s\",\n", w->number,
+            w->relayed ? "vm" : "direct");
+    fprintf(out, "      \"worker_pid\": %d,\n      \"devices\": [", (int)w->pid);
+    for (unsigned i = 0; i < s->page.n_devices; i++) {
+        fputs(i ? ", \"" : "\"", out);
+        put_escaped(out, s->page.devices[i]);
+        fputc('"', out);
+    }
+    fputs("],\n      \"start_time_seconds\": ", out);
+    put_value(out, VGR_UNIT_SECONDS, w->started_ns);
+    fprintf(out, ",\n      \"arena_bytes\": %llu", (unsigned long long)w->arena_size);
+    json_counters(out, "      ", worker_info, VGR_COUNTER_COUNT, w->seen);
+    if (w->relayed)
+        json_counters(out, "      ", front_info, VGR_FRONT_COUNT, w->front);
+    fputs("\n    }", out);
+}
+
+static void json(const struct report *r)
+{
+    FILE *out = r->out;
+
+    fprintf(out, "{\n  \"version\": \"" VGR_VERSION "\",\n  \"pid\": %d,\n", (int)getpid());
+    fputs("  \"start_time_seconds\": ", out);
+    put_value(out, VGR_UNIT_SECONDS, r->pool->started_ns);
+    fprintf(out,
+            ",\n  \"contexts_limit\": %u,\n  \"contexts_opened\": %llu,\n"
+            "  \"contexts_refused\": %llu,\n  \"workers_failed\": %llu,\n",
+            r->pool->limit, (unsigned long long)r->pool->opened,
+            (unsigned long long)r->pool->refused, (unsigned long long)r->pool->failed);
+    fprintf(out, "  \"totals\": {\n    \"contexts\": %u", r->n);
+    json_counters(out, "    ", worker_info, VGR_COUNTER_COUNT, r->total);
+    json_counters(out, "    ", front_info, VGR_FRONT_COUNT, r->front_total);
+    fputs("\n  },\n  \"contexts\": [", out);
+    for (unsigned i = 0; i < r->n; i++) {
+        fputs(i ? ",\n" : "\n", out);
+        json_context(out, &r->contexts[i]);
+    }
+    fputs(r->n ? "\n  ]\n}\n" : "]\n}\n", out);
+}
+
+/* ---- Prometheus ---- */
+
+static void head(FILE *out, const char *name, const char *suffix, bool counter, const char *scope,
+                 const char *help)
+{
+    const char *total = counter ? "_total" : "";
+
+    fprintf(out, "# HELP vgr_%s%s%s %s: %s.\n", name, suffix, total, scope, help);
+    fprintf(out, "# TYPE vgr_%s%s%s %s\n", name, suffix, total, counter ? "counter" : "gauge");
+}
+
+static void number(FILE *out, const char *name, bool counter, const char *help, uint64_t value)
+{
+    head(out, name, "", counter, "vgr-device", help);
+    fprintf(out, "vgr_%s%s %llu\n", name, counter ? "_total" : "", (unsigned long long)value);
+}
+
+/* {context="3",device="CPU" without the closing brace */
+static void labels(FILE *out, const struct snapshot *s)
+{
+    fprintf(out, "{context=\"%u\",device=\"", s->worker->number);
+    for (unsigned i = 0; i < s->page.n_devices; i++) {
+        if (i)
+            fputc(',', out);
+        put_escaped(out, s->page.devices[i]);
+    }
+    fputc('"', out);
+}
+
+/* Value `i` of a context, or NULL: it has none. */
+typedef const uint64_t *(*value_of)(const struct snapshot *s, unsigned i);
+
+static const uint64_t *seen_value(const struct snapshot *s, unsigned i)
+{
+    return &s->worker->seen[i];
+}
+
+static const uint64_t *front_value(const struct snapshot *s, unsigned i)
+{
+    return s->worker->relayed ? &s->worker->front[i] : NULL;
+}
+
+static void samples(const struct report *r, const char *name, const char *suffix,
+                    enum vgr_counter_unit unit, value_of value, unsigned i)
+{
+    for (unsigned k = 0; k < r->n; k++) {
+        const uint64_t *v = value(&r->contexts[k], i);
+
+        if (!v)
+            continue;
+        fprintf(r->out, "vgr_context_%s%s", name, suffix);
+        labels(r->out, &r->contexts[k]);
+        fputs("} ", r->out);
+        put_value(r->out, unit, *v);
+        fputc('\n', r->out);
+    }
+}
+
+/* Each counter twice: vgr_NAME of all contexts ever, vgr_context_NAME of each that lives. */
+static void counters(const struct report *r, const struct vgr_counter_info *info, unsigned n,
+                     const uint64_t *total, value_of value)
+{
+    for (unsigned i = 0; i < n; i++) {
+        bool counter = info[i].unit != VGR_UNIT_LEVEL;
+        char name[64], suffix[32];
+
+        snprintf(suffix, sizeof(suffix), "%s%s", unit_suffix(info[i].unit),
+                 counter ? "_total" : "");
+        head(r->out, info[i].name, unit_suffix(info[i].unit), counter, "all contexts",
+             info[i].help);
+        fprintf(r->out, "vgr_%s%s ", info[i].name, suffix);
+        put_value(r->out, info[i].unit, total[i]);
+        fputc('\n', r->out);
+        snprintf(name, sizeof(name), "context_%s", info[i].name);
+        head(r->out, name, unit_suffix(info[i].unit), counter, "of a context", info[i].help);
+        samples(r, info[i].name, suffix, info[i].unit, value, i);
+    }
+}
+
+static const uint64_t *arena_value(const struct snapshot *s, unsigned i)
+{
+    return &s->worker->arena_size;
+}
+
+static const uint64_t *start_value(const struct snapshot *s, unsigned i)
+{
+    return &s->worker->started_ns;
+}
+
+static void prometheus(const struct report *r)
+{
+    FILE *out = r->out;
+
+    head(out, "build_info", "", false, "vgr-device", "its version");
+    fputs("vgr_build_info{version=\"" VGR_VERSION "\"} 1\n", out);
+    head(out, "start_time", "_seconds", false, "vgr-device", "when it was started, Unix time");
+    fputs("vgr_start_time_seconds ", out);
+    put_value(out, VGR_UNIT_SECONDS, r->pool->started_ns);
+    fputc('\n', out);
+    number(out, "contexts", false, "contexts that live", r->n);
+    number(out, "contexts_limit", false, "contexts that may live at a time", r->pool->limit);
+    number(out, "contexts_opened", true, "contexts that got a worker", r->pool->opened);
+    number(out, "contexts_refused", true, "contexts that got none", r->pool->refused);
+    number(out, "workers_failed", true, "workers that ended by themselves", r->pool->failed);
+
+    head(out, "context_info", "", false, "of a context", "its worker and how it is attached");
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct vgr_worker *w = r->contexts[i].worker;
+
+        fputs("vgr_context_info", out);
+        labels(out, &r->contexts[i]);
+        fprintf(out, ",worker_pid=\"%d\",attached=\"%s\"} 1\n", (int)w->pid,
+                w->relayed ? "vm" : "direct");
+    }
+    head(out, "context_start_time", "_seconds", false, "of a context",
+         "when it was opened, Unix time");
+    samples(r, "start_time", "_seconds", VGR_UNIT_SECONDS, start_value, 0);
+    head(out, "context_arena_bytes", "", false, "of a context", "memory shared with the guest");
+    samples(r, "arena_bytes", "", VGR_UNIT_LEVEL, arena_value, 0);
+
+    counters(r, worker_info, VGR_COUNTER_COUNT, r->total, seen_value);
+    counters(r, front_info, VGR_FRONT_COUNT, r->front_total, front_value);
+}
+
+/* ---- Both ---- */
+
+static char *make(const struct vgr_worker_pool *pool, void (*write)(const struct report *r),
+                  size_t *len)
+{
+    struct report r = {0};
+    char *text = NULL;
+    bool bad;
+
+    if (take(&r, pool))
+        return NULL;
+    r.out = open_memstream(&text, len);
+    if (r.out) {
+        write(&r);
+        bad = ferror(r.out);
+        if (fclose(r.out) || bad) {
+            free(text);
+            text = NULL;
+        }
+    }
+    free(r.contexts);
+    return text;
+}
+
+char *vgr_report_json(const struct vgr_worker_pool *pool, size_t *len)
+{
+    return make(pool, json, len);
+}
+
+char *vgr_report_prometheus(const struct vgr_worker_pool *pool, size_t *len)
+{
+    return make(pool, prometheus, len);
+}
