@@ -44,6 +44,7 @@ void vgr_buffer_free(ggml_backend_buffer_t buffer)
         vgr_conn_publish(b->conn);
         vgr_conn_unlock(b->conn);
     }
+    vgr_conn_release(b->conn);
     free(b);
 }
 
@@ -59,7 +60,8 @@ static enum ggml_status buffer_init_tensor(ggml_backend_buffer_t buffer, struct 
     struct vgr_place place;
 
     if (!ggml_is_quantized(t->type) || t->view_src ||
-        vgr_device_alloc_size(b->device, t) <= ggml_nbytes(t) || !vgr_tensor_place(t, &place))
+        vgr_device_alloc_size(b->device, t) <= ggml_nbytes(t) ||
+        !vgr_tensor_place(b->conn, t, &place))
         return GGML_STATUS_SUCCESS;
     vgr_tensor_record(&cmd.tensor, t, &place, true);
     if (!vgr_conn_lock(b->conn))
@@ -156,12 +158,12 @@ static const char *buft_get_name(ggml_backend_buffer_type_t buft)
 
 static size_t buft_get_alignment(ggml_backend_buffer_type_t buft)
 {
-    return ((struct vgr_device *)buft->context)->info->alignment;
+    return ((struct vgr_device *)buft->context)->info.alignment;
 }
 
 static size_t buft_get_max_size(ggml_backend_buffer_type_t buft)
 {
-    uint64_t size = ((struct vgr_device *)buft->context)->info->max_size;
+    uint64_t size = ((struct vgr_device *)buft->context)->info.max_size;
 
     return size < SIZE_MAX_HERE ? size : SIZE_MAX_HERE;
 }
@@ -172,9 +174,8 @@ static size_t buft_get_alloc_size(ggml_backend_buffer_type_t buft, const struct 
 }
 
 /* Asks the host for memory. Returns the handle, 0 if there is none. */
-static uint32_t alloc_on_host(struct vgr_device *d, size_t size)
+static uint32_t alloc_on_host(struct vgr_conn *c, struct vgr_device *d, size_t size)
 {
-    struct vgr_conn *c = d->conn;
     struct vgr_cmd_alloc cmd = {
         .h.op = VGR_CMD_BUFFER_ALLOC, .h.flags = VGR_CMD_F_AWAIT, .device = d->index, .size = size};
     struct vgr_alloc_reply reply = {0};
@@ -204,19 +205,24 @@ static uint32_t alloc_on_host(struct vgr_device *d, size_t size)
 static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, size_t size)
 {
     struct vgr_device *d = buft->context;
+    struct vgr_conn *c;
     struct vgr_buffer *b;
     uint32_t handle;
 
     if (size > buft_get_max_size(buft))
         return NULL;
+    c = vgr_conn_hold_working();
+    if (!c)
+        return NULL;
     b = malloc(sizeof(*b));
-    handle = b ? alloc_on_host(d, size) : 0;
+    handle = b ? alloc_on_host(c, d, size) : 0;
     if (!handle) {
         free(b);
+        vgr_conn_release(c);
         return NULL;
     }
     *b = (struct vgr_buffer){
-        .conn = d->conn,
+        .conn = c,
         .device = d,
         .handle = handle,
         .base = BASE + ((uint64_t)handle << BASE_SHIFT),

@@ -5,8 +5,9 @@
  * Theory of operation
  * -------------------
  *
- * There is one connection per process, opened when GGML first counts our devices. It owns the
- * arena: the command ring, the heap, and the handles of buffers, streams and graphs.
+ * A process has one connection, opened when GGML first counts our devices; if it fails, another one
+ * may take its place later (conn_life.c). It owns the arena: the command ring, the heap, and the
+ * handles of buffers, streams and graphs.
  *
  * Sending is pushing a record into the ring under `lock`; nothing waits for an answer. Records are
  * made visible in batches, by vgr_conn_publish() or by a wait. Data that comes back (downloads,
@@ -98,11 +99,37 @@ struct vgr_conn {
     struct vgr_names own, host;
     struct vgr_names_map map; /* wire numbers to the host's */
     struct vgr_counters counters;
+
+    struct vgr_conn *older; /* conn_life.c's */
+    uint32_t holders;
+    uint64_t serial; /* counts connections, from 1 */
 };
 
-/* The process's connection, opened by the first call; NULL if there is no device or it failed to
- * open. Thread-safe. */
+/* ---- The process's connections (conn_life.c). Thread-safe. ----------------------------------- */
+
+/* The current connection, opened by the first call; NULL if there is no device or it failed to
+ * open. Not held. */
 struct vgr_conn *vgr_conn_get(void);
+
+/* Holds the current connection, which must exist, and returns it: it is not closed before it is
+ * released as often as it was held. */
+struct vgr_conn *vgr_conn_hold(void);
+
+/* The same for one that works: if the current one has failed, a new one takes its place. NULL if
+ * there is none to be had. */
+struct vgr_conn *vgr_conn_hold_working(void);
+
+/* Holds the connection in whose arena `p` points; NULL if there is none. */
+struct vgr_conn *vgr_conn_hold_at(const void *p);
+
+/* Holds once more what the caller holds. */
+void vgr_conn_hold_again(struct vgr_conn *c);
+
+void vgr_conn_release(struct vgr_conn *c);
+
+/* Opens a connection, saying why if that fails, and closes one (conn_open.c). */
+struct vgr_conn *vgr_conn_open(void);
+void vgr_conn_close(struct vgr_conn *c);
 
 /* True once the connection is failed. */
 static inline bool vgr_conn_failed(const struct vgr_conn *c)

@@ -35,23 +35,6 @@
 #define MAX_ALIGNMENT     (1u << 16)
 #define GRAPHS_PER_STREAM 32u
 
-static struct vgr_conn *the_conn;
-static bool tried, forked;
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- After fork() ---- */
-
-/* The child shares the arena with its parent and must keep its hands off. Locks may be held by
- * threads that the child does not have; a failed connection never takes them. */
-static void in_child(void)
-{
-    forked = true;
-    if (the_conn) {
-        __atomic_store_n(&the_conn->drained, UINT64_MAX, __ATOMIC_RELAXED);
-        __atomic_store_n(&the_conn->failed, 1, __ATOMIC_RELEASE);
-    }
-}
-
 /* ---- Sizes ---- */
 
 static uint64_t parse_size(const char *text)
@@ -251,6 +234,14 @@ static int read_reply(struct vgr_conn *c)
     return err;
 }
 
+static void free_tables(struct vgr_conn *c)
+{
+    vgr_handles_free(&c->buffers);
+    vgr_handles_free(&c->streams);
+    vgr_handles_free(&c->graphs);
+    free(c->buffer_epoch);
+}
+
 static int setup(struct vgr_conn *c)
 {
     struct vgr_reply *r = &c->reply;
@@ -340,10 +331,7 @@ static int open_conn(struct vgr_conn *c)
         return err;
     err = setup(c);
     if (err) {
-        vgr_handles_free(&c->buffers);
-        vgr_handles_free(&c->streams);
-        vgr_handles_free(&c->graphs);
-        free(c->buffer_epoch);
+        free_tables(c);
         c->transport.ops->close(&c->transport);
         return err;
     }
@@ -352,42 +340,28 @@ static int open_conn(struct vgr_conn *c)
     return 0;
 }
 
-static void print_stats(void) __attribute__((destructor));
-
-/* At the end of the process the program's logger may be gone already, so this goes to stderr. */
-static void print_stats(void)
+struct vgr_conn *vgr_conn_open(void)
 {
-    const char *env = getenv("VGR_STATS");
-    char line[1024];
-    size_t n;
+    struct vgr_conn *c = calloc(1, sizeof(*c));
 
-    if (!the_conn || forked || !env || strcmp(env, "1"))
-        return;
-    n = vgr_counters_print(&the_conn->counters, line, sizeof(line));
-    fwrite(line, 1, n, stderr);
+    if (!c)
+        return NULL;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->sleep_lock, NULL);
+    pthread_cond_init(&c->sleep_cond, NULL);
+    if (open_conn(c)) {
+        free(c);
+        return NULL;
+    }
+    return c;
 }
 
-struct vgr_conn *vgr_conn_get(void)
+void vgr_conn_close(struct vgr_conn *c)
 {
-    struct vgr_conn *c = NULL;
-
-    pthread_mutex_lock(&open_lock);
-    if (!tried && !getenv("VGR_NO_GUEST")) {
-        c = calloc(1, sizeof(*c));
-        if (c) {
-            pthread_mutex_init(&c->lock, NULL);
-            pthread_mutex_init(&c->sleep_lock, NULL);
-            pthread_cond_init(&c->sleep_cond, NULL);
-            if (open_conn(c)) {
-                free(c);
-            } else {
-                the_conn = c;
-                pthread_atfork(NULL, NULL, in_child);
-            }
-        }
-    }
-    tried = true;
-    c = the_conn;
-    pthread_mutex_unlock(&open_lock);
-    return c;
+    c->transport.ops->close(&c->transport);
+    free_tables(c);
+    pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->sleep_lock);
+    pthread_cond_destroy(&c->sleep_cond);
+    free(c);
 }

@@ -65,26 +65,38 @@ bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_
                     struct vgr_query_reply *answer)
 {
     const struct vgr_query_reply *known;
+    struct vgr_conn *c;
     struct vgr_question q;
     uint64_t hash;
     bool ok = true;
 
-    if (!vgr_tensor_question(&q, d->index, op, as_leaf) || !host_knows(d->conn, &q, op))
+    if (!vgr_tensor_question(&q, d->index, op, as_leaf))
         return false;
+    c = vgr_conn_hold();
+    if (!host_knows(c, &q, op)) {
+        vgr_conn_release(c);
+        return false;
+    }
     hash = vgr_opcache_hash(&q);
 
     pthread_mutex_lock(&d->cache_lock);
+    if (d->cache_of != c->serial) {
+        /* A host that is back may be another version of itself. */
+        vgr_opcache_free(&d->cache);
+        d->cache_of = c->serial;
+    }
     known = vgr_opcache_get(&d->cache, &q, hash);
     if (known) {
         *answer = *known;
-        vgr_count(d->conn->counters.op_hits, 1);
+        vgr_count(c->counters.op_hits, 1);
     } else {
-        vgr_count(d->conn->counters.op_misses, 1);
-        ok = ask_host(d->conn, &q, answer);
+        vgr_count(c->counters.op_misses, 1);
+        ok = ask_host(c, &q, answer);
         if (ok)
             vgr_opcache_put(&d->cache, &q, hash, answer);
     }
     pthread_mutex_unlock(&d->cache_lock);
+    vgr_conn_release(c);
     return ok;
 }
 
@@ -108,7 +120,7 @@ static const char *device_get_name(ggml_backend_dev_t dev)
 
 static const char *device_get_description(ggml_backend_dev_t dev)
 {
-    return ((struct vgr_device *)dev->context)->info->description;
+    return ((struct vgr_device *)dev->context)->info.description;
 }
 
 static void device_get_memory(ggml_backend_dev_t dev, size_t *free, size_t *total)
@@ -117,18 +129,21 @@ static void device_get_memory(ggml_backend_dev_t dev, size_t *free, size_t *tota
     struct vgr_cmd_query_memory cmd = {
         .h.op = VGR_CMD_QUERY_MEMORY, .h.flags = VGR_CMD_F_AWAIT, .device = d->index};
     struct vgr_memory_reply reply = {0};
+    struct vgr_conn *c = vgr_conn_hold_working();
     uint32_t block;
     uint64_t seq = 0;
 
-    if (vgr_conn_lock(d->conn)) {
-        if (vgr_conn_alloc(d->conn, sizeof(reply), &cmd.reply_off, &block)) {
-            seq = vgr_conn_push(d->conn, &cmd, sizeof(cmd), NULL, 0);
-            vgr_conn_get_later(d->conn, block, cmd.reply_off, sizeof(reply), seq, &reply);
+    if (c && vgr_conn_lock(c)) {
+        if (vgr_conn_alloc(c, sizeof(reply), &cmd.reply_off, &block)) {
+            seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+            vgr_conn_get_later(c, block, cmd.reply_off, sizeof(reply), seq, &reply);
         }
-        vgr_conn_unlock(d->conn);
+        vgr_conn_unlock(c);
     }
     if (seq)
-        vgr_conn_wait(d->conn, seq);
+        vgr_conn_wait(c, seq);
+    if (c)
+        vgr_conn_release(c);
     *free = reply.free;
     *total = reply.total;
 }
@@ -136,7 +151,7 @@ static void device_get_memory(ggml_backend_dev_t dev, size_t *free, size_t *tota
 /* Programs offload to GPUs and not to CPUs; a host's CPU is as far away as its GPU. */
 static enum ggml_backend_dev_type device_get_type(ggml_backend_dev_t dev)
 {
-    switch (((struct vgr_device *)dev->context)->info->type) {
+    switch (((struct vgr_device *)dev->context)->info.type) {
     case VGR_DEVICE_IGPU:
         return GGML_BACKEND_DEVICE_TYPE_IGPU;
     case VGR_DEVICE_ACCEL:
@@ -190,12 +205,11 @@ static bool device_offload_op(ggml_backend_dev_t dev, const struct ggml_tensor *
     return vgr_device_ask(dev->context, op, false, &answer) && answer.offload;
 }
 
-void vgr_device_init(struct vgr_device *d, struct vgr_conn *c, uint32_t index,
+void vgr_device_init(struct vgr_device *d, const struct vgr_conn *c, uint32_t index,
                      ggml_backend_reg_t reg)
 {
-    d->conn = c;
     d->index = index;
-    d->info = &c->reply.devices[index];
+    d->info = c->reply.devices[index];
     snprintf(d->name, sizeof(d->name), "VirtGPU%u", index);
     snprintf(d->host_name, sizeof(d->host_name), "%s_Host", d->name);
     pthread_mutex_init(&d->cache_lock, NULL);

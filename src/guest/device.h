@@ -16,19 +16,19 @@
 #include "protocol/ggml_abi.h"
 
 struct vgr_device {
-    struct vgr_conn *conn;
-    uint32_t index; /* on the host */
-    char name[32];  /* "VirtGPU0" */
-    const struct vgr_device_info *info;
+    uint32_t index;              /* on the host */
+    char name[32];               /* "VirtGPU0" */
+    struct vgr_device_info info; /* as first told; GGML holds on to the texts */
     struct ggml_backend_device dev;
     char host_name[40]; /* "VirtGPU0_Host" */
     struct ggml_backend_buffer_type buft, host_buft;
     pthread_mutex_t cache_lock; /* held while a question is asked, so that it is asked once */
     struct vgr_opcache cache;
+    uint64_t cache_of; /* serial of the connection that gave the answers */
 };
 
 /* Fills in a device of the connection: `index` on the host and in our names. */
-void vgr_device_init(struct vgr_device *d, struct vgr_conn *c, uint32_t index,
+void vgr_device_init(struct vgr_device *d, const struct vgr_conn *c, uint32_t index,
                      ggml_backend_reg_t reg);
 
 /* The host's answer about an op, or about a tensor's memory alone (`as_leaf`). False if the host

@@ -21,47 +21,49 @@ static const char *host_get_name(ggml_backend_buffer_type_t buft)
     return ((struct vgr_device *)buft->context)->host_name;
 }
 
-static struct vgr_conn *conn_of(ggml_backend_buffer_t buffer)
+static void free_block(struct vgr_conn *c, uint64_t off)
 {
-    return ((struct vgr_device *)buffer->buft->context)->conn;
-}
-
-static void host_free_buffer(ggml_backend_buffer_t buffer)
-{
-    struct vgr_conn *c = conn_of(buffer);
-    uint64_t off = (uint64_t)((uint8_t *)buffer->context - c->transport.arena);
-
-    /* The worker may still be at it. */
-    vgr_conn_wait(c, __atomic_load_n(&c->pool_seq, __ATOMIC_RELAXED));
     if (vgr_conn_lock(c)) {
         vgr_pool_free(&c->pool, off);
         vgr_conn_unlock(c);
     }
+    vgr_conn_release(c);
+}
+
+static void host_free_buffer(ggml_backend_buffer_t buffer)
+{
+    struct vgr_conn *c = vgr_conn_hold_at(buffer->context);
+
+    if (!c)
+        return; /* after fork() */
+    /* The worker may still be at it. */
+    vgr_conn_wait(c, __atomic_load_n(&c->pool_seq, __ATOMIC_RELAXED));
+    free_block(c, (uint64_t)((uint8_t *)buffer->context - c->transport.arena));
+    vgr_conn_release(c);
 }
 
 static ggml_backend_buffer_t host_alloc_buffer(ggml_backend_buffer_type_t buft, size_t size)
 {
-    struct vgr_conn *c = ((struct vgr_device *)buft->context)->conn;
+    struct vgr_conn *c = vgr_conn_hold_working();
     ggml_backend_buffer_t buffer;
     uint64_t off = 0;
 
-    if (size <= c->pool.size / 2 && vgr_conn_lock(c)) {
+    if (c && size <= c->pool.size / 2 && vgr_conn_lock(c)) {
         off = vgr_pool_alloc(&c->pool, size);
         vgr_conn_unlock(c);
     }
     if (!off) {
+        if (c)
+            vgr_conn_release(c);
         vgr_say_debug("a host buffer of %zu bytes does not fit the arena: plain memory", size);
         return ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
     }
     buffer = ggml_backend_cpu_buffer_from_ptr(c->transport.arena + off, size);
     if (!buffer) {
-        if (vgr_conn_lock(c)) {
-            vgr_pool_free(&c->pool, off);
-            vgr_conn_unlock(c);
-        }
+        free_block(c, off);
         return NULL;
     }
-    /* GGML's buffer of somebody else's memory, but for whose it is. */
+    /* GGML's buffer of somebody else's memory, but for whose it is. It holds the connection. */
     buffer->buft = buft;
     buffer->iface.free_buffer = host_free_buffer;
     vgr_count(c->counters.host_buffers, 1);

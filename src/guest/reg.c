@@ -89,9 +89,12 @@ ggml_backend_reg_t ggml_backend_virtgpu_reg(void)
 
 size_t ggml_backend_virtgpu_stats(char *text, size_t size)
 {
-    const struct vgr_conn *c = reg_get_device_count(&the_reg) ? vgr_conn_get() : NULL;
+    struct vgr_conn *c = reg_get_device_count(&the_reg) ? vgr_conn_hold() : NULL;
+    size_t n = c && size ? vgr_counters_print(&c->counters, text, size) : 0;
 
-    return c && size ? vgr_counters_print(&c->counters, text, size) : 0;
+    if (c)
+        vgr_conn_release(c);
+    return n;
 }
 
 /* What GGML's loader looks for in a backend library. */

@@ -38,6 +38,7 @@ struct vgr_stream {
 
 /* A stream may be closed before the event is waited for: then all it was given is done. */
 struct vgr_event {
+    struct vgr_conn *conn;           /* held; NULL: never recorded */
     const struct vgr_stream *stream; /* compared only */
     uint16_t handle;                 /* of the stream */
     uint64_t seq;
@@ -83,6 +84,7 @@ static void stream_free(ggml_backend_t backend)
     }
     vgr_graphs_free(&s->graphs);
     vgr_orders_free(&s->orders);
+    vgr_conn_release(c);
     free(s);
     free(backend);
 }
@@ -95,7 +97,7 @@ static bool rows_of(const struct vgr_stream *s, const struct ggml_tensor *t, siz
 {
     struct vgr_place place;
 
-    if (!vgr_tensor_place(t, &place) || !place.buffer)
+    if (!vgr_tensor_place(s->conn, t, &place) || !place.buffer)
         return false;
     r->buffer = place.buffer;
     r->stream = s->handle;
@@ -305,6 +307,12 @@ static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t eve
     const struct vgr_stream *s = backend->context;
     struct vgr_event *e = event->context;
 
+    if (e->conn != s->conn) {
+        if (e->conn)
+            vgr_conn_release(e->conn);
+        vgr_conn_hold_again(s->conn);
+        e->conn = s->conn;
+    }
     e->stream = s;
     e->handle = s->handle;
     e->seq = s->last;
@@ -318,8 +326,9 @@ static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event
     struct vgr_cmd_stream_wait cmd = {
         .h.op = VGR_CMD_STREAM_WAIT, .stream = s->handle, .other = e->handle};
 
-    if (!e->seq || e->stream == s || e->seq <= __atomic_load_n(&s->conn->done, __ATOMIC_RELAXED) ||
-        !vgr_conn_lock(s->conn))
+    /* What a connection that has failed was to compute is not waited for. */
+    if (e->conn != s->conn || !e->seq || e->stream == s ||
+        e->seq <= __atomic_load_n(&s->conn->done, __ATOMIC_RELAXED) || !vgr_conn_lock(s->conn))
         return;
     vgr_conn_push(s->conn, &cmd, sizeof(cmd), NULL, 0);
     vgr_conn_unlock(s->conn);
@@ -341,7 +350,11 @@ ggml_backend_event_t vgr_event_new(ggml_backend_dev_t dev)
 
 void vgr_event_free(ggml_backend_dev_t dev, ggml_backend_event_t event)
 {
-    free(event->context);
+    struct vgr_event *e = event->context;
+
+    if (e->conn)
+        vgr_conn_release(e->conn);
+    free(e);
     free(event);
 }
 
@@ -349,7 +362,8 @@ void vgr_event_synchronize(ggml_backend_dev_t dev, ggml_backend_event_t event)
 {
     const struct vgr_event *e = event->context;
 
-    vgr_conn_wait(((struct vgr_device *)dev->context)->conn, e->seq);
+    if (e->conn)
+        vgr_conn_wait(e->conn, e->seq);
 }
 
 /* ---- Opening ---- */
@@ -372,13 +386,13 @@ static const struct ggml_backend_i stream_iface = {
 ggml_backend_t vgr_stream_new(ggml_backend_dev_t dev, const char *params)
 {
     struct vgr_device *d = dev->context;
-    struct vgr_conn *c = d->conn;
+    struct vgr_conn *c = vgr_conn_hold_working();
     struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_OPEN, .device = d->index};
     struct ggml_backend *backend = malloc(sizeof(*backend));
     struct vgr_stream *s = calloc(1, sizeof(*s));
 
-    if (!backend || !s ||
-        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, c->graphs_per_stream,
+    if (!c || !backend || !s ||
+        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, c->graphs_per_stream, c,
                         c->buffer_epoch))
         goto fail;
     if (!vgr_conn_lock(c))
@@ -404,5 +418,7 @@ fail:
         vgr_graphs_free(&s->graphs);
     free(s);
     free(backend);
+    if (c)
+        vgr_conn_release(c);
     return NULL;
 }

@@ -15,7 +15,8 @@ struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer)
     return buffer && buffer->iface.free_buffer == vgr_buffer_free ? buffer->context : NULL;
 }
 
-bool vgr_tensor_place(const struct ggml_tensor *t, struct vgr_place *place)
+bool vgr_tensor_place(const struct vgr_conn *c, const struct ggml_tensor *t,
+                      struct vgr_place *place)
 {
     ggml_backend_buffer_t buffer = t->buffer;
     const struct vgr_buffer *b;
@@ -23,7 +24,7 @@ bool vgr_tensor_place(const struct ggml_tensor *t, struct vgr_place *place)
     if (!buffer && t->view_src)
         buffer = t->view_src->buffer;
     b = vgr_tensor_buffer(buffer);
-    if (b && t->data) {
+    if (b && b->conn == c && t->data) {
         place->buffer = b->handle;
         place->offset = (uint64_t)(uintptr_t)t->data - b->base;
         return true;
@@ -113,7 +114,7 @@ uint64_t vgr_tensor_copy(struct vgr_conn *c, const struct ggml_tensor *src,
 
     if (src->type != dst->type || !ggml_are_same_shape(src, dst) ||
         !ggml_are_same_stride(src, dst) || !ggml_is_contiguous(src) ||
-        !vgr_tensor_place(src, &from) || !vgr_tensor_place(dst, &to) || !from.buffer ||
+        !vgr_tensor_place(c, src, &from) || !vgr_tensor_place(c, dst, &to) || !from.buffer ||
         !to.buffer || overlap(&from, &to, cmd.len) || !vgr_conn_lock(c))
         return 0;
     cmd.src = from.buffer;

@@ -17,7 +17,7 @@ struct vgr_device;
 
 /* The context of our ggml_backend_buffer. */
 struct vgr_buffer {
-    struct vgr_conn *conn;
+    struct vgr_conn *conn; /* held */
     struct vgr_device *device;
     uint32_t handle;
     uint64_t base; /* of its made-up addresses */
@@ -32,8 +32,9 @@ struct vgr_place {
 /* Our buffer behind a ggml buffer, or NULL if it is not ours (or NULL). */
 struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer);
 
-/* Finds a tensor's data. False if it has elements but no memory in one of our buffers. */
-bool vgr_tensor_place(const struct ggml_tensor *t, struct vgr_place *place);
+/* Finds a tensor's data. False if it has elements but no memory in one of our buffers on `c`. */
+bool vgr_tensor_place(const struct vgr_conn *c, const struct ggml_tensor *t,
+                      struct vgr_place *place);
 
 /* Fills a record with what a tensor says about itself: all but src, view_src and ESCAPES. A leaf
  * goes over the wire with op NONE and no parameters, whatever it was for the guest. */

@@ -39,7 +39,7 @@ static int setup(void **state)
     ggml_buffer.iface.free_buffer = vgr_buffer_free;
     ggml_buffer.context = &buffer;
     next_address = BASE;
-    return vgr_graphs_init(&graphs, 0, MAX_TENSORS, 4, epochs);
+    return vgr_graphs_init(&graphs, 0, MAX_TENSORS, 4, NULL, epochs);
 }
 
 static int teardown(void **state)
