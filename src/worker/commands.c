@@ -277,8 +277,9 @@ static int cmd_memset(struct vgr_ctx *c, const void *cmd)
     if (!b)
         return -1;
     vgr_ctx_sync(c);
-    if (m->offset == 0 && m->len == b->size) {
-        ggml_backend_buffer_clear(b->buffer, (uint8_t)m->value);
+    /* GGML's Vulkan clears by words of which the value is the lowest byte: right for 0 only. */
+    if (!m->value && m->offset == 0 && m->len == b->size) {
+        ggml_backend_buffer_clear(b->buffer, 0);
     } else if (m->len) {
         vgr_tensor_bytes(&t, b, m->offset, m->len);
         ggml_backend_tensor_memset(&t, (uint8_t)m->value, 0, m->len);
