@@ -136,6 +136,16 @@ struct ggml_backend_buffer {
 
 /* ---- Backend: a stream of commands for one device ------------------------------------------- */
 
+/* GGML up to 0.19 does not have the last argument of graph_optimize, from 0.23 on it is there; the
+ * layout's number did not change. So it may be given to any backend, since one that does not know it
+ * does not look, and must not be trusted before VGR_GGML_HAS_ALLOC_DEPS. */
+struct ggml_backend_graph_optimize_params {
+    /* Keep the memory of `tensor` until the node `until` of the same graph has run. Anything else than
+     * a node makes GGML abort. */
+    void (*add_alloc_dep)(void *user_data, struct ggml_tensor *tensor, struct ggml_tensor *until);
+    void *user_data;
+};
+
 struct ggml_backend_i {
     const char *(*get_name)(ggml_backend_t backend);
     void (*free)(ggml_backend_t backend);
@@ -162,7 +172,8 @@ struct ggml_backend_i {
     enum ggml_status (*graph_compute)(ggml_backend_t backend, struct ggml_cgraph *graph);
     void (*event_record)(ggml_backend_t backend, ggml_backend_event_t event); /* [opt] */
     void (*event_wait)(ggml_backend_t backend, ggml_backend_event_t event);   /* [opt] */
-    void (*graph_optimize)(ggml_backend_t backend, struct ggml_cgraph *graph); /* [opt] */
+    void (*graph_optimize)(ggml_backend_t backend, struct ggml_cgraph *graph,
+                           struct ggml_backend_graph_optimize_params *params); /* [opt] */
 };
 
 struct ggml_backend {

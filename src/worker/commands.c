@@ -13,7 +13,6 @@
  * Order. Commands that name a stream run on it, in order. Commands that do not use plain calls of
  * GGML, which know nothing of streams: dirty streams are waited for first.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/codec.h"
@@ -398,22 +397,26 @@ static int cmd_query_order(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_query_order *m = cmd;
     const void *payload = vgr_ctx_payload(c, m->data_off, m->data_len);
+    struct vgr_graph_wishes w = {0};
     struct vgr_order_reply reply = {0};
-    enum vgr_order_answer answer;
-    uint32_t *order, n;
-    uint8_t *at;
+    size_t nodes_len, deps_len = (size_t)m->max_deps * sizeof(*w.dep);
+    uint8_t *at = NULL;
 
-    if (!payload || vgr_graph_order(c, payload, m->data_len, &answer, &order, &n))
-        return -1;
-    at = reply_at(c, m->reply_off, sizeof(reply) + n * sizeof(*order));
-    if (at) {
-        reply.answer = answer;
-        memcpy(at, &reply, sizeof(reply));
-        if (order)
-            memcpy(at + sizeof(reply), order, n * sizeof(*order));
-        c->counters[VGR_COUNTER_QUERIES]++;
+    if (payload && !vgr_graph_order(c, payload, m->data_len, m->max_deps, &w)) {
+        nodes_len = w.n * sizeof(*w.order);
+        at = reply_at(c, m->reply_off, sizeof(reply) + nodes_len + deps_len);
+        if (at) {
+            reply.answer = w.answer;
+            reply.n_deps = w.n_deps;
+            memcpy(at, &reply, sizeof(reply));
+            if (w.order)
+                memcpy(at + sizeof(reply), w.order, nodes_len);
+            if (w.dep)
+                memcpy(at + sizeof(reply) + nodes_len, w.dep, w.n_deps * sizeof(*w.dep));
+            c->counters[VGR_COUNTER_QUERIES]++;
+        }
     }
-    free(order);
+    vgr_graph_wishes_free(&w);
     return at ? 0 : -1;
 }
 
