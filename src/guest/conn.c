@@ -107,6 +107,7 @@ void vgr_conn_publish(struct vgr_conn *c)
     if (c->published == c->ring.tail)
         return;
     c->published = c->ring.tail;
+    c->visible = c->ring.seq;
     c->last = NULL;
     c->unseen = 0;
     if (vgr_ring_publish(&c->ring)) {
@@ -116,9 +117,9 @@ void vgr_conn_publish(struct vgr_conn *c)
     }
 }
 
-void vgr_conn_publish_if_much(struct vgr_conn *c)
+void vgr_conn_publish_early(struct vgr_conn *c)
 {
-    if (c->unseen >= PUBLISH_BYTES)
+    if (c->unseen >= PUBLISH_BYTES || vgr_ring_done(&c->ring) >= c->visible)
         vgr_conn_publish(c);
 }
 
@@ -159,6 +160,8 @@ uint64_t vgr_conn_push(struct vgr_conn *c, void *cmd, uint32_t len, const void *
         memcpy(p + len, data, n);
     seq = vgr_ring_commit(&c->ring, h->size);
     __atomic_store_n(&c->sent, seq, __ATOMIC_RELAXED);
+    if (h->op == VGR_CMD_GRAPH_RUN)
+        __atomic_store_n(&c->ran, seq, __ATOMIC_RELAXED);
     c->last = (struct vgr_cmd *)p;
     if (h->flags & VGR_CMD_F_AWAIT)
         c->awaited = seq;
@@ -186,11 +189,11 @@ void *vgr_conn_alloc(struct vgr_conn *c, uint64_t len, uint32_t *off, uint32_t *
     while ((err = vgr_heap_alloc(&c->heap, len, &at, block))) {
         if (err != -EAGAIN)
             return NULL;
-        if (c->last && c->awaited < vgr_heap_middle(&c->heap))
+        if (c->last && c->awaited < vgr_heap_mark(&c->heap))
             await_last(c);
         vgr_conn_publish(c);
         vgr_count(c->counters.stalls, 1);
-        if (!vgr_conn_reach(c, vgr_heap_middle(&c->heap)))
+        if (!vgr_conn_reach(c, vgr_heap_mark(&c->heap)))
             return NULL;
         vgr_conn_drain(c);
         vgr_heap_reclaim(&c->heap, __atomic_load_n(&c->done, __ATOMIC_RELAXED));

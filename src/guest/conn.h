@@ -14,10 +14,13 @@
  * once the worker is done with it. Whoever finds it done copies it, in order of sequence numbers:
  * the caller's own wait, or a thread that needs the room.
  *
- * Waiting is for one number: the worker's `done`. A waiter spins for a while that adapts itself to
- * what spinning has lately brought, then sleeps in the transport. Only one thread sleeps there, for
- * the lowest number that any waiter needs; the others wait for it on a condition variable. Wake-ups
- * are hints: every sleep has a limit and is followed by a look at shared memory.
+ * The arena's last part is the pool, where host buffers live (hostbuf.c): data of the program's that
+ * needs no block of the heap on its way.
+ *
+ * Waiting is for one number: the worker's `done`. A waiter polls as waitplan.h plans it, then sleeps
+ * in the transport. Only one thread sleeps there, for the lowest number that any waiter needs; the
+ * others wait for it on a condition variable. Wake-ups are hints: every sleep has a limit and is
+ * followed by a look at shared memory.
  *
  * The worker is not trusted to be there, nor to write sense. Once it has failed, or the other end
  * is gone, the connection is *failed* for good: pending gets deliver zeros, sends do nothing, waits
@@ -35,7 +38,9 @@
 
 #include "guest/counters.h"
 #include "guest/heap.h"
+#include "guest/pool.h"
 #include "guest/transport.h"
+#include "guest/waitplan.h"
 #include "protocol/names.h"
 #include "protocol/ring.h"
 
@@ -56,7 +61,10 @@ struct vgr_conn {
     struct vgr_transport transport;
     struct vgr_ring_producer ring;
     struct vgr_heap heap;
+    struct vgr_pool pool; /* of host buffers, behind the heap */
+    uint64_t pool_seq;    /* atomic; the last command that names memory of the pool */
     uint32_t published;   /* ring.tail as last made visible */
+    uint64_t visible;     /* the last command that is */
     struct vgr_cmd *last; /* the record pushed last, while not yet visible */
     uint64_t awaited;     /* highest number that carries or precedes VGR_CMD_F_AWAIT */
     uint64_t since_await; /* heap bytes sent since then */
@@ -75,6 +83,7 @@ struct vgr_conn {
 
     int failed;       /* atomic; sticky */
     uint64_t sent;    /* atomic; ring.seq for those without the lock */
+    uint64_t ran;     /* atomic; the graph run pushed last */
     uint64_t done;    /* atomic; highest number known to be complete */
     uint64_t drained; /* atomic; pending gets up to here are delivered */
 
@@ -83,8 +92,7 @@ struct vgr_conn {
     struct vgr_waiter *waiters;
     bool sleeping;
     uint64_t armed;
-    int64_t spin_ns; /* atomic; adapts */
-    int64_t spin_max_ns;
+    struct vgr_waitplan plan;
 
     struct vgr_reply reply; /* the host's, checked */
     struct vgr_names own, host;
@@ -133,8 +141,9 @@ void vgr_conn_get_later(struct vgr_conn *c, uint32_t block, uint32_t off, uint32
 /* Makes everything pushed visible and wakes the worker if it sleeps. */
 void vgr_conn_publish(struct vgr_conn *c);
 
-/* The same, if enough is invisible that the worker should begin. */
-void vgr_conn_publish_if_much(struct vgr_conn *c);
+/* The same, if the worker should begin: it has nothing to do, or there is much for it. An idle worker
+ * then wakes up while the caller prepares what comes next. */
+void vgr_conn_publish_early(struct vgr_conn *c);
 
 /* ---- Waiting. Without `lock`. ---------------------------------------------------------------- */
 

@@ -23,10 +23,11 @@
 #define DICT_ROOM  (64u << 10)
 #define REPLY_ROOM (64u << 10)
 
+/* Of the arena, for host buffers. */
+#define POOL_SHARE 4
+
 #define STARTING_MS 5000
 #define READY_MS    60000
-
-#define SPIN_MAX_NS 50000
 
 /* Sanity bounds for what the host may claim. Streams are 16 bits on the wire. */
 #define MAX_HANDLES       65535u
@@ -116,6 +117,7 @@ static int write_hello(struct vgr_conn *c)
 {
     struct vgr_control *ctl = (struct vgr_control *)c->transport.arena;
     struct vgr_hello *h = &ctl->hello;
+    uint64_t pool;
     int64_t len;
 
     h->magic = VGR_MAGIC;
@@ -134,8 +136,10 @@ static int write_hello(struct vgr_conn *c)
     h->dict_len = (uint32_t)len;
 
     vgr_ring_producer_init(&c->ring, c->transport.arena);
+    pool = h->arena_size / POOL_SHARE & ~(uint64_t)(VGR_POOL_ALIGN - 1);
+    vgr_pool_init(&c->pool, h->arena_size - pool, pool);
     vgr_heap_init(&c->heap, h->heap_off,
-                  (h->arena_size - h->heap_off) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
+                  (h->arena_size - pool - h->heap_off) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
     return 0;
 }
 
@@ -250,6 +254,7 @@ static int read_reply(struct vgr_conn *c)
 static int setup(struct vgr_conn *c)
 {
     struct vgr_reply *r = &c->reply;
+    bool cpu = false;
 
     vgr_names_map(&c->map, &c->own, &c->host);
     c->graphs_per_stream = (uint32_t)clamp(r->max_graphs / r->max_streams, 1, GRAPHS_PER_STREAM);
@@ -259,9 +264,9 @@ static int setup(struct vgr_conn *c)
         vgr_handles_init(&c->graphs, r->max_graphs))
         return -ENOMEM;
 
-    /* Spinning takes the CPU that the host's thread may need, if there is only one. */
-    c->spin_max_ns = get_nprocs() > 1 ? SPIN_MAX_NS : 0;
-    c->spin_ns = c->spin_max_ns;
+    for (uint32_t i = 0; i < r->n_devices; i++)
+        cpu |= r->devices[i].type == VGR_DEVICE_CPU;
+    vgr_waitplan_init(&c->plan, get_nprocs() < 2, cpu);
     return 0;
 }
 

@@ -12,8 +12,6 @@
 /* Between two looks at the clock while spinning. */
 #define SPINS 64
 
-#define SPIN_MIN_NS 2000
-
 /* A sleep's first limit and its largest: a lost wake-up costs the first, a slow host the second. */
 #define SLEEP_FIRST (50 * MS)
 #define SLEEP_MAX   (1000 * MS)
@@ -72,27 +70,16 @@ static bool host_failed(struct vgr_conn *c)
            !plausible(c, vgr_ring_done(&c->ring));
 }
 
-static bool spin(struct vgr_conn *c, uint64_t seq)
+/* Polls until the clock shows `until`. */
+static bool poll_until(struct vgr_conn *c, uint64_t seq, int64_t until)
 {
-    int64_t limit = __atomic_load_n(&c->spin_ns, __ATOMIC_RELAXED);
-    int64_t start, next;
-
-    if (!c->spin_max_ns)
-        return false;
-    start = now_ns();
     do {
         for (int i = 0; i < SPINS; i++) {
-            if (reached(c, seq)) {
-                next = limit * 2 < c->spin_max_ns ? limit * 2 : c->spin_max_ns;
-                __atomic_store_n(&c->spin_ns, next, __ATOMIC_RELAXED);
+            if (reached(c, seq))
                 return true;
-            }
             cpu_relax();
         }
-    } while (now_ns() - start < limit);
-
-    next = limit / 2 > SPIN_MIN_NS ? limit / 2 : SPIN_MIN_NS;
-    __atomic_store_n(&c->spin_ns, next, __ATOMIC_RELAXED);
+    } while (now_ns() < until);
     return false;
 }
 
@@ -128,7 +115,6 @@ static void sleep_once(struct vgr_conn *c, int64_t limit)
     c->sleeping = true;
     pthread_mutex_unlock(&c->sleep_lock);
 
-    vgr_count(c->counters.sleeps, 1);
     c->transport.ops->sleep(&c->transport, limit);
 
     pthread_mutex_lock(&c->sleep_lock);
@@ -137,7 +123,8 @@ static void sleep_once(struct vgr_conn *c, int64_t limit)
     pthread_cond_broadcast(&c->sleep_cond);
 }
 
-static bool sleep_until(struct vgr_conn *c, uint64_t seq)
+/* Sleeps until `seq` is reached or the clock shows `until` (0: no limit). */
+static bool sleep_until(struct vgr_conn *c, uint64_t seq, int64_t until)
 {
     struct vgr_waiter self = {.seq = seq};
     int64_t limit = SLEEP_FIRST, quiet_since = now_ns();
@@ -149,6 +136,8 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq)
     c->waiters = &self;
 
     while (!(ok = reached(c, seq)) && !vgr_conn_failed(c)) {
+        if (until && until - now_ns() <= 0)
+            break;
         if (host_failed(c)) {
             pthread_mutex_unlock(&c->sleep_lock);
             vgr_conn_fail(c, "the host has ended the connection");
@@ -168,7 +157,9 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq)
             continue;
         }
 
-        sleep_once(c, limit);
+        if (!until)
+            vgr_count(c->counters.sleeps, 1);
+        sleep_once(c, until ? until - now_ns() : limit);
         if (vgr_ring_done(&c->ring) != seen) {
             seen = vgr_ring_done(&c->ring);
             quiet_since = now_ns();
@@ -192,13 +183,40 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq)
     return ok;
 }
 
+/* Sleeps until shortly before the result is expected. */
+static bool nap(struct vgr_conn *c, uint64_t seq, int64_t until)
+{
+    struct timespec ts = {until / 1000000000, until % 1000000000};
+
+    vgr_count(c->counters.naps, 1);
+    if (c->transport.ops->sleep_is_cheap)
+        return sleep_until(c, seq, until);
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+    return reached(c, seq);
+}
+
 bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
 {
+    enum vgr_wait_kind kind = VGR_WAIT_ANSWER;
+    struct vgr_wait_phases w;
+    uint64_t ran;
+    int64_t start;
+    bool ok;
+
     if (reached(c, seq))
         return true;
-    if (spin(c, seq)) {
+    ran = __atomic_load_n(&c->ran, __ATOMIC_RELAXED);
+    if (ran <= seq && ran > __atomic_load_n(&c->done, __ATOMIC_RELAXED))
+        kind = VGR_WAIT_GRAPH;
+    w = vgr_waitplan_phases(&c->plan, kind);
+    start = now_ns();
+    ok = (w.poll_until && poll_until(c, seq, start + w.poll_until)) ||
+         (w.nap_until > w.poll_until && nap(c, seq, start + w.nap_until)) ||
+         (w.poll_again_until > w.nap_until && poll_until(c, seq, start + w.poll_again_until));
+    if (ok)
         vgr_count(c->counters.spun, 1);
-        return true;
-    }
-    return sleep_until(c, seq);
+    else
+        ok = sleep_until(c, seq, 0);
+    vgr_waitplan_learn(&c->plan, kind, now_ns() - start);
+    return ok;
 }

@@ -16,10 +16,13 @@
     X(upload_bytes) /* tensor data, graph definitions, questions */                                \
     X(download_bytes)                                                                              \
     X(doorbells)                                                                                   \
-    X(waits)  /* times a caller needed a result not known to be there */                           \
-    X(spun)   /* times that spinning brought it */                                                 \
-    X(sleeps) /* times a thread went to sleep */                                                   \
-    X(stalls) /* times the ring or the heap was full */                                            \
+    X(waits)          /* times a caller needed a result not known to be there */                   \
+    X(spun)           /* times that spinning brought it */                                         \
+    X(naps)           /* times a thread slept for a part of a wait that it foresaw */              \
+    X(sleeps)         /* times a thread went to sleep */                                           \
+    X(stalls)         /* times the ring or the heap was full */                                    \
+    X(host_buffers)   /* allocated in the arena */                                                 \
+    X(in_place_bytes) /* tensor data that was not copied on this side */                           \
     X(graphs_defined)                                                                              \
     X(graphs_patched)                                                                              \
     X(graphs_run)                                                                                  \

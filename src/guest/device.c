@@ -151,7 +151,7 @@ static void device_get_props(ggml_backend_dev_t dev, struct ggml_backend_dev_pro
         .name = device_get_name(dev),
         .description = device_get_description(dev),
         .type = device_get_type(dev),
-        .caps = {.async = true, .events = true},
+        .caps = {.async = true, .host_buffer = true, .events = true},
     };
 #ifdef VGR_HAVE_MMAP_SUPPORT
     /* Weights are read straight from the mapped file into the arena. */
@@ -163,6 +163,11 @@ static void device_get_props(ggml_backend_dev_t dev, struct ggml_backend_dev_pro
 static ggml_backend_buffer_type_t device_get_buffer_type(ggml_backend_dev_t dev)
 {
     return &((struct vgr_device *)dev->context)->buft;
+}
+
+static ggml_backend_buffer_type_t device_get_host_buffer_type(ggml_backend_dev_t dev)
+{
+    return &((struct vgr_device *)dev->context)->host_buft;
 }
 
 static bool device_supports_op(ggml_backend_dev_t dev, const struct ggml_tensor *op)
@@ -191,6 +196,7 @@ void vgr_device_init(struct vgr_device *d, struct vgr_conn *c, uint32_t index,
     d->index = index;
     d->info = &c->reply.devices[index];
     snprintf(d->name, sizeof(d->name), "VirtGPU%u", index);
+    snprintf(d->host_name, sizeof(d->host_name), "%s_Host", d->name);
     pthread_mutex_init(&d->cache_lock, NULL);
     vgr_opcache_init(&d->cache, CACHE_BYTES);
     d->dev = (struct ggml_backend_device){
@@ -203,6 +209,7 @@ void vgr_device_init(struct vgr_device *d, struct vgr_conn *c, uint32_t index,
                 .get_props = device_get_props,
                 .init_backend = vgr_stream_new,
                 .get_buffer_type = device_get_buffer_type,
+                .get_host_buffer_type = device_get_host_buffer_type,
                 .supports_op = device_supports_op,
                 .supports_buft = device_supports_buft,
                 .offload_op = device_offload_op,
@@ -214,4 +221,5 @@ void vgr_device_init(struct vgr_device *d, struct vgr_conn *c, uint32_t index,
         .context = d,
     };
     vgr_buft_init(d);
+    vgr_host_buft_init(d);
 }

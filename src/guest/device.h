@@ -21,7 +21,8 @@ struct vgr_device {
     char name[32];  /* "VirtGPU0" */
     const struct vgr_device_info *info;
     struct ggml_backend_device dev;
-    struct ggml_backend_buffer_type buft;
+    char host_name[40]; /* "VirtGPU0_Host" */
+    struct ggml_backend_buffer_type buft, host_buft;
     pthread_mutex_t cache_lock; /* held while a question is asked, so that it is asked once */
     struct vgr_opcache cache;
 };
@@ -40,6 +41,9 @@ size_t vgr_device_alloc_size(struct vgr_device *d, const struct ggml_tensor *t);
 
 /* The slots of the buffer type (buffer.c). */
 void vgr_buft_init(struct vgr_device *d);
+
+/* The same for the host buffer type (hostbuf.c). */
+void vgr_host_buft_init(struct vgr_device *d);
 
 /* ggml_backend_buffer_i.free_buffer of our buffers; also how they are recognized. */
 void vgr_buffer_free(ggml_backend_buffer_t buffer);

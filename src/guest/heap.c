@@ -79,13 +79,13 @@ static uint64_t seq_of(const struct vgr_heap *h, uint32_t id)
     return h->block[id & (VGR_HEAP_BLOCKS - 1)].seq;
 }
 
-uint64_t vgr_heap_middle(const struct vgr_heap *h)
+uint64_t vgr_heap_mark(const struct vgr_heap *h)
 {
     uint64_t seq;
 
     if (h->first == h->next)
         return 0;
-    seq = seq_of(h, h->first + (h->next - h->first) / 2);
+    seq = seq_of(h, h->first + (h->next - h->first) / 4 * 3);
     return seq ? seq : seq_of(h, h->first);
 }
 

@@ -13,9 +13,9 @@
  *   sent      its command has sequence number `seq`; free once the worker's `done` has reached it
  *   held      as sent, but its content (a download) must be copied out before it is free
  *
- * Reclaiming stops at the first block that is not free. Whoever needs room waits for the middle one
- * of the blocks, which vgr_heap_middle() names: half the heap is free then, and the worker still has
- * the other half to work on.
+ * Reclaiming stops at the first block that is not free. Whoever needs room waits for the block that
+ * vgr_heap_mark() names: three quarters of the heap are free then, which makes waits few, and the
+ * worker still has a quarter to work on while they are filled.
  *
  * Pure arithmetic: this module never touches the memory that it manages. Not thread-safe.
  */
@@ -61,7 +61,7 @@ void vgr_heap_reclaim(struct vgr_heap *h, uint64_t done);
 
 /* The sequence number to wait for when there is no room; 0 if there are no blocks, or if the oldest
  * is not sent yet. */
-uint64_t vgr_heap_middle(const struct vgr_heap *h);
+uint64_t vgr_heap_mark(const struct vgr_heap *h);
 
 /* The largest length that one allocation should have: larger transfers go in pieces, so that
  * several are on their way at once. */

@@ -3,15 +3,16 @@
  * A stream is a ggml_backend: commands for one device that the host may run asynchronously.
  *
  * The ring keeps the order of all that this process sends, so a stream remembers only the number of
- * its last command whose effect the program can see: a computation, a copy or a download. Uploads
- * do not count, their data is taken before the call returns. synchronize() with nothing outstanding
+ * its last command whose effect the program can see: a computation, a copy, a download, or an upload
+ * that is read from a host buffer. Other uploads do not count, their data is taken before the call
+ * returns. synchronize() with nothing outstanding
  * is then free, which matters: GGML's scheduler calls it many times per graph.
  *
  * Before GGML gives memory to a graph, the host's device is asked in which order it likes its nodes
  * (order.h).
  *
- * Between streams nothing but the ring's order is promised, and the host runs streams side by side.
- * So waiting for an event of another stream waits here.
+ * The host runs streams side by side: only the order in which it is given work is the ring's. A stream
+ * that waits for an event of another one says so to the host and goes on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,8 +36,10 @@ struct vgr_stream {
     struct vgr_orders orders;
 };
 
+/* A stream may be closed before the event is waited for: then all it was given is done. */
 struct vgr_event {
     const struct vgr_stream *stream; /* compared only */
+    uint16_t handle;                 /* of the stream */
     uint64_t seq;
 };
 
@@ -106,10 +109,11 @@ static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, 
 {
     struct vgr_stream *s = backend->context;
     struct vgr_rows r = {
-        .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data};
+        .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data, .borrow = true};
+    uint64_t seq = rows_of(s, t, offset, &r) ? vgr_xfer_set(s->conn, r, data) : 0;
 
-    if (rows_of(s, t, offset, &r))
-        vgr_xfer_set(s->conn, r, data);
+    if (seq)
+        s->last = seq;
 }
 
 static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tensor *t, void *data,
@@ -146,20 +150,23 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
 {
     struct vgr_stream *s = dst_backend->context;
     ggml_backend_buffer_t from = src->view_src ? src->view_src->buffer : src->buffer;
-    uint64_t seq;
+    /* Both on the host, of one device or two: the host waits for whatever computes `src`. */
+    uint64_t seq = vgr_tensor_copy(s->conn, src, dst, s->handle);
 
-    if (src_backend == dst_backend) {
-        seq = vgr_tensor_copy(s->conn, src, dst, s->handle);
-        if (seq)
-            s->last = seq;
-        return seq != 0;
+    if (seq) {
+        s->last = seq;
+        return true;
     }
     /* From the program's memory: an upload, once it is computed. */
     if (from && ggml_backend_buffer_is_host(from) && src->type == dst->type &&
         ggml_are_same_shape(src, dst) && ggml_are_same_stride(src, dst) &&
         ggml_is_contiguous(src)) {
+        struct vgr_rows r = {.size = ggml_nbytes(src), .n = 1};
+
+        /* Not borrowed: what computed it may overwrite it at once. */
         ggml_backend_synchronize(src_backend);
-        stream_set_tensor(dst_backend, dst, src->data, 0, ggml_nbytes(src));
+        if (rows_of(s, dst, 0, &r))
+            vgr_xfer_set(s->conn, r, src->data);
         return true;
     }
     return false;
@@ -302,6 +309,7 @@ static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t eve
     struct vgr_event *e = event->context;
 
     e->stream = s;
+    e->handle = s->handle;
     e->seq = s->last;
 }
 
@@ -310,8 +318,14 @@ static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event
     const struct vgr_stream *s = backend->context;
     const struct vgr_event *e = event->context;
 
-    if (e->stream != s)
-        vgr_conn_wait(s->conn, e->seq);
+    struct vgr_cmd_stream_wait cmd = {
+        .h.op = VGR_CMD_STREAM_WAIT, .stream = s->handle, .other = e->handle};
+
+    if (!e->seq || e->stream == s || e->seq <= __atomic_load_n(&s->conn->done, __ATOMIC_RELAXED) ||
+        !vgr_conn_lock(s->conn))
+        return;
+    vgr_conn_push(s->conn, &cmd, sizeof(cmd), NULL, 0);
+    vgr_conn_unlock(s->conn);
 }
 
 ggml_backend_event_t vgr_event_new(ggml_backend_dev_t dev)

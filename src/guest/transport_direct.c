@@ -127,6 +127,7 @@ static void direct_close(struct vgr_transport *t)
 static const struct vgr_transport_ops direct_ops = {
     .name = "direct",
     .alive_is_quick = true,
+    .sleep_is_cheap = true,
     .arena = direct_arena,
     .open = direct_open,
     .doorbell = direct_doorbell,

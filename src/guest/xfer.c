@@ -24,6 +24,28 @@ static struct vgr_cmd_data command(const struct vgr_rows *r, enum vgr_cmd_op op,
     };
 }
 
+/* Copying so little costs less than keeping track of it. */
+#define BORROW_MIN (64u << 10)
+
+/* Transfers `len` bytes by a command that names the program's own memory, if that lies in a host
+ * buffer. Returns the command's number; 0: not possible. */
+static uint64_t in_place(struct vgr_conn *c, const struct vgr_rows *r, enum vgr_cmd_op op,
+                         uint64_t offset, const uint8_t *data, size_t len)
+{
+    struct vgr_cmd_data cmd = command(r, op, offset, len);
+    uintptr_t at = (uintptr_t)data - (uintptr_t)c->transport.arena;
+    uint64_t seq;
+
+    if (at < c->pool.base || at - c->pool.base >= c->pool.size ||
+        len > c->pool.size - (at - c->pool.base))
+        return 0;
+    cmd.data_off = (uint32_t)at;
+    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
+    __atomic_store_n(&c->pool_seq, seq, __ATOMIC_RELAXED);
+    vgr_count(c->counters.in_place_bytes, len);
+    return seq;
+}
+
 static bool set_piece(struct vgr_conn *c, const struct vgr_rows *r, uint64_t offset,
                       const uint8_t *data, size_t len)
 {
@@ -46,27 +68,38 @@ static bool set_piece(struct vgr_conn *c, const struct vgr_rows *r, uint64_t off
     return seq;
 }
 
-void vgr_xfer_set(struct vgr_conn *c, struct vgr_rows r, const void *data)
+uint64_t vgr_xfer_set(struct vgr_conn *c, struct vgr_rows r, const void *data)
 {
     size_t piece = vgr_heap_piece(&c->heap);
+    uint64_t borrowed = 0;
 
     join_rows(&r);
     if (!r.size || !vgr_conn_lock(c))
-        return;
+        return 0;
     for (size_t i = 0; i < r.n; i++) {
         const uint8_t *row = (const uint8_t *)data + i * r.pitch;
+        uint64_t offset = r.offset + i * r.stride, seq = 0;
 
+        if (r.borrow && r.size >= BORROW_MIN)
+            seq = in_place(c, &r, VGR_CMD_SET, offset, row, r.size);
+        if (seq) {
+            borrowed = seq;
+            vgr_count(c->counters.upload_bytes, r.size);
+            vgr_conn_publish(c);
+            continue;
+        }
         for (size_t at = 0; at < r.size; at += piece) {
             size_t len = r.size - at < piece ? r.size - at : piece;
 
-            if (!set_piece(c, &r, r.offset + i * r.stride + at, row + at, len)) {
+            if (!set_piece(c, &r, offset + at, row + at, len)) {
                 vgr_conn_unlock(c);
-                return;
+                return borrowed;
             }
-            vgr_conn_publish_if_much(c);
+            vgr_conn_publish_early(c);
         }
     }
     vgr_conn_unlock(c);
+    return borrowed;
 }
 
 static uint64_t get_piece(struct vgr_conn *c, const struct vgr_rows *r, uint64_t offset,
@@ -92,12 +125,20 @@ uint64_t vgr_xfer_get(struct vgr_conn *c, struct vgr_rows r, void *data)
     join_rows(&r);
     for (size_t i = 0; i < r.n; i++) {
         uint8_t *row = (uint8_t *)data + i * r.pitch;
+        uint64_t offset = r.offset + i * r.stride, direct = 0;
 
+        if (ok && r.size)
+            direct = in_place(c, &r, VGR_CMD_GET, offset, row, r.size);
+        if (direct) {
+            seq = direct;
+            vgr_count(c->counters.download_bytes, r.size);
+            continue;
+        }
         for (size_t at = 0; at < r.size; at += piece) {
             size_t len = r.size - at < piece ? r.size - at : piece;
 
             if (ok) {
-                seq = get_piece(c, &r, r.offset + i * r.stride + at, row + at, len);
+                seq = get_piece(c, &r, offset + at, row + at, len);
                 ok = seq != 0;
             }
             if (!ok)

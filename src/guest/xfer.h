@@ -3,12 +3,14 @@
  * xfer.h - tensor data between the program's memory and a buffer on the host.
  *
  * Large transfers go in pieces, so that copying on both ends overlaps and no transfer needs more
- * room than the heap has. `stream` is a stream's handle, or 0 for the device's plain calls. On a
+ * room than the heap has. Where the program's memory lies in the arena itself, in a host buffer,
+ * nothing is copied: downloads go there, and uploads are read from there if they may be (`borrow`). `stream` is a stream's handle, or 0 for the device's plain calls. On a
  * failed connection uploads do nothing and downloads give zeros.
  */
 #ifndef VGR_GUEST_XFER_H
 #define VGR_GUEST_XFER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,10 +25,12 @@ struct vgr_rows {
     size_t n;
     size_t stride;
     size_t pitch;
+    bool borrow; /* upload: data stays as it is until a wait for the result of vgr_xfer_set() */
 };
 
-/* Uploads; `data` is not needed any more on return. */
-void vgr_xfer_set(struct vgr_conn *c, struct vgr_rows rows, const void *data);
+/* Uploads. Returns 0 if `data` is not needed any more, else the number of the command that is the
+ * last to read it (`borrow` only). */
+uint64_t vgr_xfer_set(struct vgr_conn *c, struct vgr_rows rows, const void *data);
 
 /* Starts downloads. `data` is filled in once vgr_conn_wait() for the returned number has returned;
  * 0: the connection failed, and data is all zeros. */

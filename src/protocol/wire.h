@@ -288,6 +288,7 @@ enum vgr_cmd_op {
     VGR_CMD_QUERY_OP = 16,     /* replies */
     VGR_CMD_QUERY_MEMORY = 17, /* replies */
     VGR_CMD_QUERY_ORDER = 18,  /* replies */
+    VGR_CMD_STREAM_WAIT = 19,
     VGR_CMD_COUNT
 };
 
@@ -310,6 +311,14 @@ struct vgr_cmd_stream {
     uint32_t device; /* OPEN: index into vgr_reply.devices */
 };
 static_assert(sizeof(struct vgr_cmd_stream) == 16, "wire");
+
+/* STREAM_WAIT: what `stream` is given from here on runs after all that `other` was given so far. */
+struct vgr_cmd_stream_wait {
+    struct vgr_cmd h;
+    uint32_t stream;
+    uint32_t other;
+};
+static_assert(sizeof(struct vgr_cmd_stream_wait) == 16, "wire");
 
 /* BUFFER_ALLOC; struct vgr_alloc_reply at reply_off. Zeroed. The handle must be free. */
 struct vgr_cmd_alloc {

@@ -106,6 +106,18 @@ static int cmd_stream_close(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
+/* The other stream is waited for here, where nobody but this context waits. */
+static int cmd_stream_wait(struct vgr_ctx *c, const void *cmd)
+{
+    const struct vgr_cmd_stream_wait *m = cmd;
+
+    if (!vgr_ctx_stream(c, m->stream) || !vgr_ctx_stream(c, m->other))
+        return -1;
+    if (c->streams[m->other].dirty || c->routed == m->other)
+        vgr_ctx_sync(c);
+    return 0;
+}
+
 /* More than the device has at all is refused before GGML tries: on a CPU the allocation would
  * succeed, and zeroing it would take the host down. */
 static bool fits_device(const struct vgr_host_device *dev, uint64_t size)
@@ -428,6 +440,7 @@ static const struct {
     [VGR_CMD_SYNC] = {cmd_sync, sizeof(struct vgr_cmd), false},
     [VGR_CMD_STREAM_OPEN] = {cmd_stream_open, sizeof(struct vgr_cmd_stream), false},
     [VGR_CMD_STREAM_CLOSE] = {cmd_stream_close, sizeof(struct vgr_cmd_stream), false},
+    [VGR_CMD_STREAM_WAIT] = {cmd_stream_wait, sizeof(struct vgr_cmd_stream_wait), false},
     [VGR_CMD_BUFFER_ALLOC] = {cmd_buffer_alloc, sizeof(struct vgr_cmd_alloc), false},
     [VGR_CMD_BUFFER_FREE] = {cmd_buffer_free, sizeof(struct vgr_cmd_handle), false},
     [VGR_CMD_SET] = {cmd_set, sizeof(struct vgr_cmd_data), false},

@@ -69,9 +69,15 @@ struct vgr_ctx {
     bool failed;
     uint32_t dirty;                     /* streams that are */
     uint32_t last_run[VGR_MAX_DEVICES]; /* the stream that ran a graph last; 0: none */
-    uint32_t routed;  /* the stream that carries uploads which named none; 0: none */
-    uint64_t done;    /* published */
-    uint32_t spin_ns; /* what polling is worth now, see loop.c */
+    uint32_t routed; /* the stream that carries uploads which named none; 0: none */
+    uint64_t done;   /* published */
+    struct vgr_poll {
+        uint32_t max;        /* ns; 0: do not poll */
+        uint32_t bound;      /* what a crowded machine leaves of it */
+        uint32_t gap;        /* the longest of late that was worth polling through */
+        uint32_t too_long;   /* gaps in a row that were not */
+        uint64_t idle_since; /* of the poll that was in vain; 0: none */
+    } poll;                  /* loop.c */
 
     struct vgr_host_buffer buffers[VGR_CTX_MAX_BUFFERS + 1]; /* [0] is never used */
     struct vgr_host_stream streams[VGR_CTX_MAX_STREAMS + 1];

@@ -6,10 +6,14 @@
  * -------------------
  *
  * While commands come, the loop never sleeps and needs no system call of ours. When the ring is
- * empty it polls for `spin_ns`, then says so (asleep) and blocks in poll() on the doorbell. The
- * budget follows what polling is worth: it doubles when a command came while polling, and halves
- * when none did, between SPIN_MIN and SPIN_MAX; a machine with one CPU does not poll. So a chatty
- * guest finds the worker awake, and an idle one costs nothing after a few microseconds.
+ * empty it polls for a while, then says so (asleep) and blocks in poll() on the doorbell.
+ *
+ * How long it polls follows the gaps between commands: somewhat longer than the longest gap of late
+ * that polling can bridge at all. A program that generates text has such a gap between tokens, and
+ * finds the worker awake. Gaps that are too long to bridge, time after time, make the budget shrink
+ * to next to nothing: an idle guest costs one budget, once. If the clock jumps while we poll, others
+ * want our processor: the bound is lowered, and recovers slowly. Where the device is a CPU, it is the
+ * very processor that the guest may need: the bound is low. A machine with one CPU does not poll.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,8 +25,14 @@
 #include "common/log.h"
 #include "worker/context.h"
 
-#define SPIN_MIN 2000u /* ns */
-#define SPIN_MAX 200000u
+#define US 1000u /* ns */
+
+#define GAP_MIN     (2 * US)
+#define GAP_MAX_CPU (200 * US)
+#define GAP_MAX     (1000 * US)
+
+/* The clock jumps by so much between two looks only if somebody else has run. */
+#define JUMP (50 * US)
 
 static uint64_t now_ns(void)
 {
@@ -80,25 +90,59 @@ static void drain(struct vgr_ctx *c)
     }
 }
 
-/* Polls for a command for spin_ns. */
+/* Notes a gap of `ns` between commands. */
+static void learn_gap(struct vgr_poll *p, uint64_t ns)
+{
+    if (ns > p->bound) {
+        /* One long pause happens to everybody. */
+        if (p->too_long++)
+            p->gap = p->gap / 2 > GAP_MIN ? p->gap / 2 : GAP_MIN;
+        return;
+    }
+    p->too_long = 0;
+    if (ns > p->gap)
+        p->gap = (uint32_t)ns;
+    else
+        p->gap -= (p->gap - (uint32_t)ns) / 256;
+}
+
+static void learn_crowd(struct vgr_poll *p, bool crowded)
+{
+    if (crowded)
+        p->bound = p->bound / 2 > GAP_MIN ? p->bound / 2 : GAP_MIN;
+    else
+        p->bound += (p->max - p->bound) / 64;
+}
+
+/* Polls for a command. */
 static bool poll_ring(struct vgr_ctx *c)
 {
-    uint64_t end;
+    struct vgr_poll *p = &c->poll;
+    uint64_t begin, now, last, budget;
+    bool found = false, crowded = false;
 
-    if (!c->spin_ns)
-        return vgr_ring_pending(&c->ring);
-    end = now_ns() + c->spin_ns;
-    do {
-        for (int i = 0; i < 32; i++) {
-            if (vgr_ring_pending(&c->ring)) {
-                c->spin_ns = c->spin_ns > SPIN_MAX / 2 ? SPIN_MAX : c->spin_ns * 2;
-                return true;
-            }
+    p->idle_since = 0;
+    if (vgr_ring_pending(&c->ring))
+        return true;
+    if (!p->max)
+        return false;
+    begin = last = now = now_ns();
+    budget = p->gap + p->gap / 2 < p->bound ? p->gap + p->gap / 2 : p->bound;
+    while (!found && now - begin < budget) {
+        for (int i = 0; i < 32 && !found; i++) {
+            found = vgr_ring_pending(&c->ring);
             cpu_relax();
         }
-    } while (now_ns() < end);
-    c->spin_ns = c->spin_ns < SPIN_MIN * 2 ? SPIN_MIN : c->spin_ns / 2;
-    return false;
+        now = now_ns();
+        crowded |= now - last > JUMP;
+        last = now;
+    }
+    learn_crowd(p, crowded);
+    if (found)
+        learn_gap(p, now - begin);
+    else
+        p->idle_since = begin;
+    return found;
 }
 
 static void sleep_on_doorbell(struct vgr_ctx *c)
@@ -117,14 +161,26 @@ static void sleep_on_doorbell(struct vgr_ctx *c)
             vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
     }
     vgr_ring_sleep_end(&c->ring);
+    if (c->poll.idle_since)
+        learn_gap(&c->poll, now_ns() - c->poll.idle_since);
+}
+
+static void start_polling(struct vgr_ctx *c)
+{
+    cpu_set_t cpus;
+    bool gpu = false;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2)
+        return;
+    for (uint32_t i = 0; i < c->backends.n; i++)
+        gpu |= ggml_backend_dev_type(c->backends.device[i].dev) != GGML_BACKEND_DEVICE_TYPE_CPU;
+    c->poll.max = c->poll.bound = gpu ? GAP_MAX : GAP_MAX_CPU;
+    c->poll.gap = GAP_MAX_CPU / 4;
 }
 
 void vgr_ctx_loop(struct vgr_ctx *c)
 {
-    cpu_set_t cpus;
-    bool alone = sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2;
-
-    c->spin_ns = alone ? 0 : SPIN_MAX / 4;
+    start_polling(c);
     while (!c->failed) {
         drain(c);
         if (!c->failed && !poll_ring(c))

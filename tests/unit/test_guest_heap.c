@@ -70,15 +70,15 @@ static void a_block_is_free_when_its_command_is_done(void **state)
     vgr_heap_reclaim(&heap, 7);
 }
 
-static void who_needs_room_waits_for_half_of_what_is_on_its_way(void **state)
+static void who_needs_room_waits_for_three_quarters_of_what_is_on_its_way(void **state)
 {
-    assert_int_equal(vgr_heap_middle(&heap), 0);
+    assert_int_equal(vgr_heap_mark(&heap), 0);
     for (uint64_t seq = 1; seq <= 8; seq++)
         block(SIZE / 8, seq);
-    assert_int_equal(vgr_heap_middle(&heap), 5);
-    vgr_heap_reclaim(&heap, 5);
+    assert_int_equal(vgr_heap_mark(&heap), 7);
+    vgr_heap_reclaim(&heap, 7);
     block(SIZE / 2, 9); /* room for half the heap in one piece */
-    assert_int_equal(vgr_heap_middle(&heap), 8);
+    assert_int_equal(vgr_heap_mark(&heap), 8);
 }
 
 static void a_block_not_sent_is_never_reclaimed(void **state)
@@ -164,7 +164,8 @@ int main(void)
         cmocka_unit_test_setup(the_whole_heap_is_one_block, setup),
         cmocka_unit_test_setup(what_never_fits_says_so, setup),
         cmocka_unit_test_setup(a_block_is_free_when_its_command_is_done, setup),
-        cmocka_unit_test_setup(who_needs_room_waits_for_half_of_what_is_on_its_way, setup),
+        cmocka_unit_test_setup(who_needs_room_waits_for_three_quarters_of_what_is_on_its_way,
+                               setup),
         cmocka_unit_test_setup(a_block_not_sent_is_never_reclaimed, setup),
         cmocka_unit_test_setup(a_held_block_waits_for_its_reader, setup),
         cmocka_unit_test_setup(a_block_does_not_wrap, setup),
