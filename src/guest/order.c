@@ -11,11 +11,20 @@
 
 /* Two nodes have one order. */
 #define NODES_MIN 3
+/* Room for an answer: a fusion of n nodes has a few sources more than nodes. */
+#define DEPS_PER_NODE 2
+
+static void forget(struct vgr_order *e)
+{
+    free(e->node);
+    free(e->dep);
+    *e = (struct vgr_order){0};
+}
 
 void vgr_orders_free(struct vgr_orders *o)
 {
     for (uint32_t i = 0; i < VGR_ORDERS; i++)
-        free(o->entry[i].node);
+        forget(&o->entry[i]);
     *o = (struct vgr_orders){0};
 }
 
@@ -45,21 +54,60 @@ bool vgr_order_valid(const struct vgr_tensor *records, const uint32_t *node, uin
     return true;
 }
 
-/* The answer to g->scratch: *node (the caller's) is NULL if it is to stay as it is. False if there is
- * no answer. */
+uint32_t vgr_order_deps(struct vgr_order_dep *dep, uint32_t n_deps, const uint32_t *node,
+                        uint32_t n_nodes, uint32_t n_tensors, uint32_t *pos)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < n_nodes; i++)
+        pos[node ? node[i] : i] = i;
+    for (uint32_t i = 0; i < n_deps; i++) {
+        struct vgr_order_dep d = dep[i];
+
+        if (d.until < n_nodes && d.tensor < n_tensors &&
+            (d.tensor >= n_nodes || pos[d.tensor] <= pos[d.until]))
+            dep[kept++] = d;
+    }
+    return kept;
+}
+
+/* Takes over an answer of the host about g->scratch, as far as it makes sense. */
+static void take(struct vgr_order *e, const struct vgr_graph_body *b,
+                 const struct vgr_order_reply *reply, uint32_t max_deps)
+{
+    uint32_t n = b->n_nodes, n_deps = reply->n_deps < max_deps ? reply->n_deps : max_deps;
+    const struct vgr_order_dep *dep = (const void *)(reply->node + n);
+    uint32_t *pos = malloc(n * sizeof(*pos)); /* or n flags */
+
+    if (pos && reply->answer == VGR_ORDER_CHANGED) {
+        if (!vgr_order_valid(vgr_graph_records(b), reply->node, n, (uint8_t *)pos))
+            vgr_say_debug("the host's order of a graph makes no sense");
+        else if ((e->node = malloc(n * sizeof(*e->node))))
+            memcpy(e->node, reply->node, n * sizeof(*e->node));
+    }
+    if (pos && n_deps && (e->dep = malloc(n_deps * sizeof(*dep)))) {
+        memcpy(e->dep, dep, n_deps * sizeof(*dep));
+        e->n_deps = vgr_order_deps(e->dep, n_deps, e->node, n, b->n_tensors, pos);
+    }
+    free(pos);
+}
+
+/* Asks the host about g->scratch. False if there is no answer. */
 static bool ask(struct vgr_orders *o, struct vgr_conn *c, const struct vgr_graphs *g,
-                uint32_t **node)
+                uint32_t max_deps, struct vgr_order *e)
 {
     uint32_t n = g->scratch.n_nodes, len = vgr_graph_len(&g->scratch), off, block;
-    uint32_t reply_len = (uint32_t)sizeof(struct vgr_order_reply) + n * (uint32_t)sizeof(**node);
-    struct vgr_cmd_query_order cmd = {
-        .h.op = VGR_CMD_QUERY_ORDER, .h.flags = VGR_CMD_F_AWAIT, .data_len = len};
-    struct vgr_order_reply *reply = malloc(reply_len + n);
+    uint32_t reply_len = (uint32_t)(sizeof(struct vgr_order_reply) + n * sizeof(*e->node) +
+                                    max_deps * sizeof(*e->dep));
+    struct vgr_cmd_query_order cmd = {.h.op = VGR_CMD_QUERY_ORDER,
+                                      .h.flags = VGR_CMD_F_AWAIT,
+                                      .data_len = len,
+                                      .max_deps = max_deps};
+    struct vgr_order_reply *reply = malloc(reply_len);
     uint64_t seq = 0;
     bool ok = false;
     uint8_t *p;
 
-    *node = NULL;
     if (!reply)
         return false;
     if (vgr_conn_lock(c)) {
@@ -77,15 +125,8 @@ static bool ask(struct vgr_orders *o, struct vgr_conn *c, const struct vgr_graph
     if (seq && vgr_conn_wait(c, seq)) {
         ok = true;
         o->never = reply->answer == VGR_ORDER_NEVER;
-        if (reply->answer == VGR_ORDER_CHANGED) {
-            if (vgr_order_valid(vgr_graph_records(&g->scratch), reply->node, n,
-                                (uint8_t *)reply + reply_len))
-                *node = malloc(n * sizeof(**node));
-            else
-                vgr_say_debug("the host's order of a graph makes no sense");
-            if (*node)
-                memcpy(*node, reply->node, n * sizeof(**node));
-        }
+        if (!o->never)
+            take(e, &g->scratch, reply, max_deps);
     }
     free(reply);
     return ok;
@@ -103,21 +144,26 @@ static struct vgr_order *find(struct vgr_orders *o, const XXH128_hash_t *hash, u
         if (e->stamp < oldest->stamp)
             oldest = e;
     }
-    free(oldest->node);
+    forget(oldest);
     *oldest = (struct vgr_order){.hash = {hash->low64, hash->high64}, .n = n};
     return oldest;
 }
 
-static void permute(struct ggml_cgraph *cg, const struct vgr_graph_body *b, const uint32_t *node)
+static void apply(const struct vgr_order *e, struct ggml_cgraph *cg, const struct vgr_graph_body *b,
+                  struct ggml_backend_graph_optimize_params *params)
 {
     struct ggml_tensor **nodes = ggml_graph_nodes(cg);
+    struct ggml_tensor *const *tensor = (struct ggml_tensor *const *)b->tensor;
 
-    for (uint32_t i = 0; i < b->n_nodes; i++)
-        nodes[i] = (struct ggml_tensor *)b->tensor[node[i]];
+    for (uint32_t i = 0; e->node && i < b->n_nodes; i++)
+        nodes[i] = tensor[e->node[i]];
+    for (uint32_t i = 0; params && i < e->n_deps; i++)
+        params->add_alloc_dep(params->user_data, tensor[e->dep[i].tensor], tensor[e->dep[i].until]);
 }
 
 void vgr_orders_apply(struct vgr_orders *o, struct vgr_conn *c, struct vgr_graphs *g,
-                      struct ggml_cgraph *cg, bool trusted)
+                      struct ggml_cgraph *cg, bool trusted,
+                      struct ggml_backend_graph_optimize_params *params)
 {
     const struct ggml_tensor *culprit;
     struct vgr_order *e;
@@ -132,10 +178,9 @@ void vgr_orders_apply(struct vgr_orders *o, struct vgr_conn *c, struct vgr_graph
         vgr_count(c->counters.order_hits, 1);
     } else {
         vgr_count(c->counters.order_misses, 1);
-        if (!ask(o, c, g, &e->node))
+        if (!ask(o, c, g, params ? DEPS_PER_NODE * g->scratch.n_nodes : 0, e))
             return;
     }
     e->stamp = ++o->clock;
-    if (e->node)
-        permute(cg, &g->scratch, e->node);
+    apply(e, cg, &g->scratch, params);
 }

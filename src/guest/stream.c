@@ -293,11 +293,15 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     return GGML_STATUS_SUCCESS;
 }
 
-static void stream_graph_optimize(ggml_backend_t backend, struct ggml_cgraph *cg)
+static void stream_graph_optimize(ggml_backend_t backend, struct ggml_cgraph *cg,
+                                  struct ggml_backend_graph_optimize_params *params)
 {
     struct vgr_stream *s = backend->context;
 
-    vgr_orders_apply(&s->orders, s->conn, &s->graphs, cg, vgr_cgraph_trusted());
+#ifndef VGR_GGML_HAS_ALLOC_DEPS
+    params = NULL;
+#endif
+    vgr_orders_apply(&s->orders, s->conn, &s->graphs, cg, vgr_cgraph_trusted(), params);
 }
 
 /* ---- Events ---- */

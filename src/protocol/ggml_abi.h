@@ -9,15 +9,18 @@
  * (graph_optimize). GGML numbers the layout with an "API version", which a plugin must match
  * exactly:
  *
- *   2   GGML up to 0.21
- *   3   GGML 0.22 to 0.27: buffer types gained alloc_buffer_n and get_alloc_size_n
+ *   2   GGML 0.15 to 0.25 at least. The number is older than the 2D transfers, so a GGML that has none
+ *       also says 2 and is laid out otherwise: the build refuses it.
+ *   3   GGML 0.27: buffer types gained alloc_buffer_n and get_alloc_size_n
  *
- * The build defines VGR_GGML_API by the version that it compiles against; the guest's reg.c compares
- * that with the GGML found at run time, the worker looks at a registry's api_version. Slots marked [opt] may be NULL.
+ * Which GGML has which is no rule to rely on: the build asks the installed one (find_ggml_api.c) and
+ * defines VGR_GGML_API. The guest's reg.c compares GGML's version at run time with that at build time,
+ * the worker looks at a registry's api_version. Slots marked [opt] may be NULL.
  */
 #ifndef VGR_PROTOCOL_GGML_ABI_H
 #define VGR_PROTOCOL_GGML_ABI_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -133,6 +136,16 @@ struct ggml_backend_buffer {
 
 /* ---- Backend: a stream of commands for one device ------------------------------------------- */
 
+/* GGML up to 0.19 does not have the last argument of graph_optimize, from 0.23 on it is there; the
+ * layout's number did not change. So it may be given to any backend, since one that does not know it
+ * does not look, and must not be trusted before VGR_GGML_HAS_ALLOC_DEPS. */
+struct ggml_backend_graph_optimize_params {
+    /* Keep the memory of `tensor` until the node `until` of the same graph has run. Anything else than
+     * a node makes GGML abort. */
+    void (*add_alloc_dep)(void *user_data, struct ggml_tensor *tensor, struct ggml_tensor *until);
+    void *user_data;
+};
+
 struct ggml_backend_i {
     const char *(*get_name)(ggml_backend_t backend);
     void (*free)(ggml_backend_t backend);
@@ -157,9 +170,10 @@ struct ggml_backend_i {
     enum ggml_status (*graph_plan_compute)(ggml_backend_t backend,
                                            ggml_backend_graph_plan_t plan); /* [opt] */
     enum ggml_status (*graph_compute)(ggml_backend_t backend, struct ggml_cgraph *graph);
-    void (*event_record)(ggml_backend_t backend, ggml_backend_event_t event);  /* [opt] */
-    void (*event_wait)(ggml_backend_t backend, ggml_backend_event_t event);    /* [opt] */
-    void (*graph_optimize)(ggml_backend_t backend, struct ggml_cgraph *graph); /* [opt] */
+    void (*event_record)(ggml_backend_t backend, ggml_backend_event_t event); /* [opt] */
+    void (*event_wait)(ggml_backend_t backend, ggml_backend_event_t event);   /* [opt] */
+    void (*graph_optimize)(ggml_backend_t backend, struct ggml_cgraph *graph,
+                           struct ggml_backend_graph_optimize_params *params); /* [opt] */
 };
 
 struct ggml_backend {
@@ -182,6 +196,15 @@ ggml_backend_buffer_t ggml_backend_buffer_init(ggml_backend_buffer_type_t buft,
 
 __attribute__((format(printf, 2, 3))) void ggml_log_internal(enum ggml_log_level level,
                                                              const char *format, ...);
+
+/* Their numbers of slots, as counted in live backends. */
+#define VGR_GGML_SLOTS(type, n) static_assert(sizeof(struct type) == (n) * sizeof(void *), "slots")
+VGR_GGML_SLOTS(ggml_backend_reg_i, 4);
+VGR_GGML_SLOTS(ggml_backend_device_i, 15);
+VGR_GGML_SLOTS(ggml_backend_buffer_type_i, VGR_GGML_API >= 3 ? 8 : 6);
+VGR_GGML_SLOTS(ggml_backend_buffer_i, 11);
+VGR_GGML_SLOTS(ggml_backend_i, 16);
+#undef VGR_GGML_SLOTS
 
 /* ---- Graph ---------------------------------------------------------------------------------- */
 

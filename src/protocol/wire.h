@@ -471,14 +471,14 @@ static_assert(sizeof(struct vgr_memory_reply) == 16, "wire");
 
 /* QUERY_ORDER: in which order would the device like to run the nodes of a graph? A device knows what
  * it can fuse or overlap; GGML asks it before a graph gets its memory (graph_optimize). The payload
- * is that of GRAPH_DEFINE; buffers and offsets are ignored. struct vgr_order_reply and, after it,
- * one uint32_t per node at reply_off. */
+ * is that of GRAPH_DEFINE; buffers and offsets are ignored. At reply_off: struct vgr_order_reply, one
+ * uint32_t per node, max_deps of struct vgr_order_dep. */
 struct vgr_cmd_query_order {
     struct vgr_cmd h;
     uint32_t data_off; /* multiple of 8 */
     uint32_t data_len;
     uint32_t reply_off; /* multiple of 8 */
-    uint32_t reserved;
+    uint32_t max_deps;
 };
 static_assert(sizeof(struct vgr_cmd_query_order) == 24, "wire");
 
@@ -490,9 +490,18 @@ enum vgr_order_answer {
 
 struct vgr_order_reply {
     uint32_t answer; /* enum vgr_order_answer */
-    uint32_t reserved;
-    uint32_t node[];
+    uint32_t n_deps; /* 0 if the answer is NEVER */
+    uint32_t node[]; /* valid if the answer is CHANGED */
 };
 static_assert(sizeof(struct vgr_order_reply) == 8, "wire");
+
+/* The device would like the memory of a tensor not to be used for another before a node has run, since
+ * it could then fuse the two. Both are indices of the payload's tensors. A wish: it is as correct
+ * without, and there may be more of them than were asked for. */
+struct vgr_order_dep {
+    uint32_t tensor;
+    uint32_t until; /* a node */
+};
+static_assert(sizeof(struct vgr_order_dep) == 8, "wire");
 
 #endif

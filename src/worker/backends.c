@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "common/log.h"
-#include "protocol/ggml_abi.h"
 
 static const char *const type_names[] = {"CPU", "GPU", "IGPU", "ACCEL", "META"};
 
@@ -188,7 +187,8 @@ static void make_orderer(struct vgr_host_device *d)
     }
 }
 
-bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph *graph)
+bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph *graph,
+                          struct ggml_backend_graph_optimize_params *params)
 {
     struct vgr_host_device *d = &b->device[i];
 
@@ -196,7 +196,7 @@ bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph
         make_orderer(d);
     if (!d->orderer)
         return false;
-    d->orderer->iface.graph_optimize(d->orderer, graph);
+    d->orderer->iface.graph_optimize(d->orderer, graph, params);
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "protocol/ggml_abi.h"
 #include "protocol/wire.h"
 
 /* Small uploads wait here for an asynchronous stream that reads them later. */
@@ -50,9 +51,10 @@ ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i);
  * room left (then synchronize and set staging_used to 0). */
 const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint32_t len);
 
-/* Lets device `i` reorder the nodes of `graph` in place (graph_optimize). False if the device never
- * does such a thing. */
-bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph *graph);
+/* Lets device `i` reorder the nodes of `graph` in place and state its wishes to `params`
+ * (graph_optimize). False if the device never does such a thing. */
+bool vgr_backends_reorder(struct vgr_backends *b, uint32_t i, struct ggml_cgraph *graph,
+                          struct ggml_backend_graph_optimize_params *params);
 
 /* Prints a table of the devices to stdout. */
 void vgr_backends_list(const struct vgr_backends *b);

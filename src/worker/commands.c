@@ -13,7 +13,6 @@
  * Order. Commands that name a stream run on it, in order. Commands that do not use plain calls of
  * GGML, which know nothing of streams: dirty streams are waited for first.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/codec.h"
@@ -299,8 +298,9 @@ static int cmd_memset(struct vgr_ctx *c, const void *cmd)
     if (!b)
         return -1;
     vgr_ctx_sync(c);
-    if (m->offset == 0 && m->len == b->size) {
-        ggml_backend_buffer_clear(b->buffer, (uint8_t)m->value);
+    /* GGML's Vulkan clears by words of which the value is the lowest byte: right for 0 only. */
+    if (!m->value && m->offset == 0 && m->len == b->size) {
+        ggml_backend_buffer_clear(b->buffer, 0);
     } else if (m->len) {
         vgr_tensor_bytes(&t, b, m->offset, m->len);
         ggml_backend_tensor_memset(&t, (uint8_t)m->value, 0, m->len);
@@ -426,22 +426,26 @@ static int cmd_query_order(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_query_order *m = cmd;
     const void *payload = payload_of(c, m->data_off, m->data_len);
+    struct vgr_graph_wishes w = {0};
     struct vgr_order_reply reply = {0};
-    enum vgr_order_answer answer;
-    uint32_t *order, n;
-    uint8_t *at;
+    size_t nodes_len, deps_len = (size_t)m->max_deps * sizeof(*w.dep);
+    uint8_t *at = NULL;
 
-    if (!payload || vgr_graph_order(c, payload, m->data_len, &answer, &order, &n))
-        return -1;
-    at = reply_at(c, m->reply_off, sizeof(reply) + n * sizeof(*order));
-    if (at) {
-        reply.answer = answer;
-        memcpy(at, &reply, sizeof(reply));
-        if (order)
-            memcpy(at + sizeof(reply), order, n * sizeof(*order));
-        vgr_counts_add(c->counts, VGR_COUNTER_ORDER_MISSES, 1);
+    if (payload && !vgr_graph_order(c, payload, m->data_len, m->max_deps, &w)) {
+        nodes_len = w.n * sizeof(*w.order);
+        at = reply_at(c, m->reply_off, sizeof(reply) + nodes_len + deps_len);
+        if (at) {
+            reply.answer = w.answer;
+            reply.n_deps = w.n_deps;
+            memcpy(at, &reply, sizeof(reply));
+            if (w.order)
+                memcpy(at + sizeof(reply), w.order, nodes_len);
+            if (w.dep)
+                memcpy(at + sizeof(reply) + nodes_len, w.dep, w.n_deps * sizeof(*w.dep));
+            vgr_counts_add(c->counts, VGR_COUNTER_ORDER_MISSES, 1);
+        }
     }
-    free(order);
+    vgr_graph_wishes_free(&w);
     return at ? 0 : -1;
 }
 

@@ -30,9 +30,18 @@ int vgr_graph_free(struct vgr_ctx *c, uint32_t handle);
 int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uint32_t len,
                     struct vgr_query_reply *reply);
 
-/* QUERY_ORDER: the order in which the graph's device would like to run its nodes. *order, of *n
- * indices, is the caller's to free; it is NULL unless *answer is VGR_ORDER_CHANGED. */
-int vgr_graph_order(struct vgr_ctx *c, const void *payload, uint32_t len,
-                    enum vgr_order_answer *answer, uint32_t **order, uint32_t *n);
+/* How a device would like a graph to be. */
+struct vgr_graph_wishes {
+    enum vgr_order_answer answer;
+    uint32_t n;      /* nodes of the graph */
+    uint32_t *order; /* of n indices; NULL unless VGR_ORDER_CHANGED */
+    uint32_t n_deps;
+    struct vgr_order_dep *dep;
+};
+
+/* QUERY_ORDER, with max_deps of the dependencies at most. Free the wishes, also after a failure. */
+int vgr_graph_order(struct vgr_ctx *c, const void *payload, uint32_t len, uint32_t max_deps,
+                    struct vgr_graph_wishes *w);
+void vgr_graph_wishes_free(struct vgr_graph_wishes *w);
 
 #endif

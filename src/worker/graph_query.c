@@ -90,33 +90,80 @@ static uint32_t *read_order(struct vgr_host_graph *g)
     return order;
 }
 
-int vgr_graph_order(struct vgr_ctx *c, const void *payload, uint32_t len,
-                    enum vgr_order_answer *answer, uint32_t **order, uint32_t *n)
+/* What add_alloc_dep() needs. */
+struct dep_sink {
+    const struct vgr_host_graph *graph;
+    struct vgr_graph_wishes *wishes;
+    uint32_t max;
+};
+
+/* The index of `t`, `n` if it is none of the first n tensors. By address only: CUDA has been seen to
+ * name what lies behind the last node. */
+static uint32_t index_of(const struct vgr_host_graph *g, const struct ggml_tensor *t, uint32_t n)
 {
+    uint32_t i = 0;
+
+    while (i < n && g->tensors[i] != t)
+        i++;
+    return i;
+}
+
+static void add_alloc_dep(void *user_data, struct ggml_tensor *tensor, struct ggml_tensor *until)
+{
+    struct dep_sink *sink = user_data;
+    const struct vgr_host_graph *g = sink->graph;
+    struct vgr_graph_wishes *w = sink->wishes;
+    struct vgr_order_dep dep = {.tensor = index_of(g, tensor, g->n_tensors),
+                                .until = index_of(g, until, g->n_nodes)};
+    void *p;
+
+    if (dep.tensor == g->n_tensors || dep.until == g->n_nodes || w->n_deps == sink->max)
+        return;
+    if (!(w->n_deps & (w->n_deps - 1))) {
+        p = realloc(w->dep, (w->n_deps ? 2 * (size_t)w->n_deps : 1) * sizeof(dep));
+        if (!p)
+            return; /* a wish less */
+        w->dep = p;
+    }
+    w->dep[w->n_deps++] = dep;
+}
+
+void vgr_graph_wishes_free(struct vgr_graph_wishes *w)
+{
+    free(w->order);
+    free(w->dep);
+}
+
+int vgr_graph_order(struct vgr_ctx *c, const void *payload, uint32_t len, uint32_t max_deps,
+                    struct vgr_graph_wishes *w)
+{
+    struct dep_sink sink = {.wishes = w, .max = max_deps};
+    struct ggml_backend_graph_optimize_params params = {.add_alloc_dep = add_alloc_dep,
+                                                        .user_data = &sink};
     const struct vgr_graph *d;
     const struct vgr_tensor *wire;
     struct vgr_host_graph *g;
     const char *why = "";
 
-    *answer = VGR_ORDER_SAME;
-    *order = NULL;
+    *w = (struct vgr_graph_wishes){.answer = VGR_ORDER_SAME};
     if (vgr_codec_graph(payload, len, VGR_CTX_MAX_TENSORS, &d, &wire, &why))
         return vgr_ctx_fail(c, VGR_ERROR_GRAPH, "order of a graph: %s", why);
     if (d->device >= c->backends.n)
         return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "order of a graph: no device %u", d->device);
-    *n = d->n_nodes;
+    w->n = d->n_nodes;
     g = vgr_graph_new(d, wire);
     if (!g)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for a graph");
 
     /* What cannot run here is told when it is to run. A node without an op is none for GGML. */
     if (!build_unplaced(c, g) && (uint32_t)ggml_graph_n_nodes(g->cgraph) == g->n_nodes) {
+        sink.graph = g;
         for (uint32_t i = 0; i < g->n_nodes; i++)
             g->tensors[i]->extra = (void *)(uintptr_t)i;
-        if (!vgr_backends_reorder(&c->backends, g->device, g->cgraph))
-            *answer = VGR_ORDER_NEVER;
-        else if ((*order = read_order(g)))
-            *answer = VGR_ORDER_CHANGED;
+        if (!vgr_backends_reorder(&c->backends, g->device, g->cgraph, &params))
+            w->answer = VGR_ORDER_NEVER;
+        else if ((w->order = read_order(g)))
+            w->answer = VGR_ORDER_CHANGED;
     }
     vgr_graph_destroy(g);
     return 0;

@@ -415,6 +415,20 @@ static void test_graph_that_refers_to_itself(void **state)
     raw_assert_fails(c, VGR_ERROR_GRAPH, "");
 }
 
+static void test_order_with_more_wishes_than_the_heap_holds(void **state)
+{
+    struct raw_client *c = bad_context(state);
+    struct square s = square();
+    struct vgr_cmd_query_order order = {.data_off = RAW_DATA + 4096,
+                                        .data_len = sizeof(s),
+                                        .reply_off = RAW_DATA,
+                                        .max_deps = UINT32_MAX};
+
+    memcpy(c->arena + order.data_off, &s, sizeof(s));
+    raw_push(c, &order, VGR_CMD_QUERY_ORDER, sizeof(order));
+    raw_assert_fails(c, VGR_ERROR_RANGE, "heap");
+}
+
 static void test_run_of_an_undefined_graph(void **state)
 {
     struct raw_client *c = bad_context(state);
@@ -471,6 +485,7 @@ int main(void)
         TEST(test_tensor_of_a_freed_buffer),
         TEST(test_graph_cut_short),
         TEST(test_graph_that_refers_to_itself),
+        TEST(test_order_with_more_wishes_than_the_heap_holds),
         TEST(test_run_of_an_undefined_graph),
         TEST(test_worker_that_dies),
     };

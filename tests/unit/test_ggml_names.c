@@ -13,7 +13,8 @@ static void test_every_op_of_this_ggml_has_a_name_that_travels(void **state)
     (void)state;
     vgr_ggml_names(&n);
     for (int i = 0; i < GGML_OP_COUNT; i++)
-        assert_string_equal(n.entry[VGR_DICT_OP][i].name, ggml_op_name((enum ggml_op)i));
+        assert_string_equal(n.entry[VGR_DICT_OP][i].name,
+                            vgr_ggml_op_name(ggml_op_name((enum ggml_op)i), ggml_version()));
     for (int i = 0; i < GGML_UNARY_OP_COUNT; i++)
         assert_string_not_equal(n.entry[VGR_DICT_UNARY][i].name, "");
     for (int i = 0; i < GGML_GLU_OP_COUNT; i++)
@@ -32,11 +33,23 @@ static void test_the_same_ggml_maps_to_itself(void **state)
     assert_int_equal(vgr_names_lookup(&map, VGR_DICT_OP, GGML_OP_COUNT), VGR_NAMES_NONE);
 }
 
+static void test_an_op_of_another_meaning_has_another_name(void **state)
+{
+    assert_string_equal(vgr_ggml_op_name("SSM_SCAN", "0.19.0"), "SSM_SCAN");
+    assert_string_equal(vgr_ggml_op_name("SSM_SCAN", "0.23.0"), "SSM_SCAN.2");
+    assert_string_equal(vgr_ggml_op_name("SSM_SCAN", "1.0.0"), "SSM_SCAN.2");
+    assert_string_equal(vgr_ggml_op_name("DSV4_HC_PRE", "0.23.0"), "DSV4_HC_PRE");
+    assert_string_equal(vgr_ggml_op_name("DSV4_HC_PRE", "0.25.1"), "DSV4_HC_PRE.2");
+    assert_string_equal(vgr_ggml_op_name("ADD", "0.19.0"), "ADD");
+    assert_string_equal(vgr_ggml_op_name("ADD", "0.27.0"), "ADD");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op_of_this_ggml_has_a_name_that_travels),
         cmocka_unit_test(test_the_same_ggml_maps_to_itself),
+        cmocka_unit_test(test_an_op_of_another_meaning_has_another_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the guest accepts as an order of a graph's nodes.
+ * What the guest accepts as an order of a graph's nodes, and as wishes about their memory.
  */
 #include <string.h>
 
@@ -54,12 +54,50 @@ static void a_node_twice_or_out_of_range_is_not(void **state)
     assert_false(valid(0, 1, 2, 3, UINT32_MAX));
 }
 
+/* How many of three wishes are left, given the order of the nodes. */
+static uint32_t left(const uint32_t *node, struct vgr_order_dep a, struct vgr_order_dep b,
+                     struct vgr_order_dep c)
+{
+    struct vgr_order_dep dep[] = {a, b, c};
+    uint32_t pos[N];
+
+    return vgr_order_deps(dep, 3, node, N, N + 1, pos);
+}
+
+static void tensors_are_kept_until_a_later_node(void **state)
+{
+    const uint32_t node[N] = {1, 4, 0, 2, 3};
+    struct vgr_order_dep dep[] = {{2, 1}, {1, 4}, {N, 0}}; /* the second and third are fine */
+    uint32_t pos[N];
+
+    assert_int_equal(left(NULL, (struct vgr_order_dep){0, 3}, (struct vgr_order_dep){2, 2},
+                          (struct vgr_order_dep){N, 0}),
+                     3);
+    assert_int_equal(vgr_order_deps(dep, 3, node, N, N + 1, pos), 2);
+    assert_int_equal(dep[0].tensor, 1);
+    assert_int_equal(dep[1].tensor, N);
+}
+
+static void wishes_that_ggml_could_not_take_are_dropped(void **state)
+{
+    const uint32_t node[N] = {1, 4, 0, 2, 3};
+
+    assert_int_equal(left(NULL, (struct vgr_order_dep){3, 2}, (struct vgr_order_dep){0, N},
+                          (struct vgr_order_dep){N + 1, 0}),
+                     0);
+    assert_int_equal(left(node, (struct vgr_order_dep){0, 4}, (struct vgr_order_dep){UINT32_MAX, 0},
+                          (struct vgr_order_dep){0, UINT32_MAX}),
+                     0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(orders_that_keep_sources_first_are_valid, setup),
         cmocka_unit_test_setup(a_node_before_its_source_is_not, setup),
         cmocka_unit_test_setup(a_node_twice_or_out_of_range_is_not, setup),
+        cmocka_unit_test(tensors_are_kept_until_a_later_node),
+        cmocka_unit_test(wishes_that_ggml_could_not_take_are_dropped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * GGML's public calls on VirtGPU0 do what they do on the CPU: transfers, copies, events, graphs, and
+ * graphs under GGML's scheduler.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <ggml-alloc.h>
+#include <ggml-backend.h>
+#include <ggml.h>
+
+#include "vgr_test.h"
+
+#define ROW  40
+#define ROWS 6
+
+static ggml_backend_dev_t dev;
+static ggml_backend_t gpu, gpu2, cpu;
+static int graphs;
+
+static int setup(void **state)
+{
+    ggml_backend_load_all();
+    dev = ggml_backend_dev_by_name("VirtGPU0");
+    assert_non_null(dev);
+    gpu = ggml_backend_dev_init(dev, NULL);
+    gpu2 = ggml_backend_dev_init(dev, NULL);
+    cpu = ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, NULL);
+    assert_true(gpu && gpu2 && cpu);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    ggml_backend_free(cpu);
+    ggml_backend_free(gpu2);
+    ggml_backend_free(gpu);
+    printf("%d graphs\n", graphs);
+    return graphs ? 0 : -1;
+}
+
+static struct ggml_context *new_context(void)
+{
+    return ggml_init((struct ggml_init_params){.mem_size = 4 << 20, .no_alloc = true});
+}
+
+/* ---- Data ---- */
+
+/* Two tensors of ROWS rows of ROW bytes, in buffers of their own. */
+struct pair {
+    struct ggml_context *ctx;
+    struct ggml_tensor *a, *b;
+    ggml_backend_buffer_t buf_a, buf_b;
+};
+
+static struct pair new_pair(void)
+{
+    struct pair p = {.ctx = new_context()};
+
+    p.a = ggml_new_tensor_2d(p.ctx, GGML_TYPE_I8, ROW, ROWS);
+    p.buf_a = ggml_backend_alloc_ctx_tensors(p.ctx, gpu);
+    p.b = ggml_new_tensor_2d(p.ctx, GGML_TYPE_I8, ROW, ROWS);
+    p.buf_b = ggml_backend_alloc_ctx_tensors(p.ctx, gpu);
+    assert_true(p.buf_a && p.buf_b);
+    ggml_backend_buffer_clear(p.buf_a, 0x11);
+    ggml_backend_buffer_clear(p.buf_b, 0);
+    return p;
+}
+
+static void free_pair(struct pair *p)
+{
+    ggml_backend_buffer_free(p->buf_a);
+    ggml_backend_buffer_free(p->buf_b);
+    ggml_free(p->ctx);
+}
+
+static void holds(const struct ggml_tensor *t, const uint8_t *want)
+{
+    uint8_t got[ROWS * ROW];
+
+    ggml_backend_tensor_get(t, got, 0, sizeof(got));
+    assert_memory_equal(got, want, sizeof(got));
+}
+
+static void a_range_is_set_filled_and_read(void **state)
+{
+    struct pair p = new_pair();
+    uint8_t want[ROWS * ROW];
+
+    memset(want, 0x11, sizeof(want));
+    holds(p.a, want);
+    /* GGML's Vulkan fills whole words only. */
+    ggml_backend_tensor_memset(p.a, 0x5a, 8, 100);
+    memset(want + 8, 0x5a, 100);
+    ggml_backend_tensor_set(p.a, "twelve bytes", 50, 12);
+    memcpy(want + 50, "twelve bytes", 12);
+    holds(p.a, want);
+    memset(want, 0, sizeof(want));
+    holds(p.b, want);
+    free_pair(&p);
+}
+
+static void rows_are_set_and_read(void **state)
+{
+    struct pair p = new_pair();
+    uint8_t in[ROWS * 9], out[ROWS * 5] = {0}, want[ROWS * ROW];
+
+    memset(want, 0x11, sizeof(want));
+    for (size_t i = 0; i < sizeof(in); i++)
+        in[i] = (uint8_t)(i * 7);
+    /* 9 bytes a row, from the fourth on */
+    ggml_backend_tensor_set_2d(p.a, in, 3, 9, ROWS, ROW, 9);
+    for (int r = 0; r < ROWS; r++)
+        memcpy(want + r * ROW + 3, in + r * 9, 9);
+    holds(p.a, want);
+    ggml_backend_tensor_get_2d(p.a, out, 5, 5, ROWS, ROW, 5);
+    for (int r = 0; r < ROWS; r++)
+        assert_memory_equal(out + r * 5, want + r * ROW + 5, 5);
+
+    /* the same in a stream */
+    memset(out, 0, sizeof(out));
+    ggml_backend_tensor_set_2d_async(gpu, p.b, in, 3, 9, ROWS, ROW, 9);
+    ggml_backend_tensor_get_2d_async(gpu, p.b, out, 5, 5, ROWS, ROW, 5);
+    ggml_backend_synchronize(gpu);
+    for (int r = 0; r < ROWS; r++)
+        assert_memory_equal(out + r * 5, want + r * ROW + 5, 5);
+    free_pair(&p);
+}
+
+static void tensors_are_copied(void **state)
+{
+    struct pair p = new_pair();
+    ggml_backend_event_t event = ggml_backend_event_new(dev);
+    uint8_t want[ROWS * ROW], late[ROW];
+
+    assert_non_null(event);
+    memset(want, 0x11, sizeof(want));
+    ggml_backend_tensor_copy(p.a, p.b);
+    holds(p.b, want);
+
+    /* from stream to stream, with an event between them */
+    memset(want, 0x33, sizeof(want));
+    ggml_backend_tensor_set_async(gpu, p.a, want, 0, sizeof(want));
+    ggml_backend_tensor_copy_async(gpu, gpu, p.a, p.b);
+    ggml_backend_event_record(event, gpu);
+    ggml_backend_event_wait(gpu2, event);
+    ggml_backend_tensor_get_async(gpu2, p.b, late, ROW, ROW);
+    ggml_backend_synchronize(gpu2);
+    assert_memory_equal(late, want, ROW);
+    ggml_backend_event_record(event, gpu2);
+    ggml_backend_event_synchronize(event);
+    ggml_backend_event_free(event);
+    holds(p.b, want);
+    free_pair(&p);
+}
+
+static void the_device_describes_itself(void **state)
+{
+    struct ggml_backend_dev_props props;
+    ggml_backend_buffer_type_t buft = ggml_backend_dev_buffer_type(dev);
+
+    ggml_backend_dev_get_props(dev, &props);
+    assert_string_equal(props.name, "VirtGPU0");
+    assert_true(props.memory_total > 0 && props.caps.async && props.caps.events);
+    assert_string_equal(ggml_backend_buft_name(buft), "VirtGPU0");
+    assert_true(ggml_backend_buft_get_alignment(buft) > 0);
+    assert_false(ggml_backend_buft_is_host(buft));
+    assert_ptr_equal(ggml_backend_buft_get_device(buft), dev);
+    assert_ptr_equal(ggml_backend_get_device(gpu), dev);
+    assert_true(ggml_backend_dev_supports_buft(dev, buft));
+    assert_string_equal(ggml_backend_reg_name(ggml_backend_dev_backend_reg(dev)), "VirtGPU");
+}
+
+/* ---- Graphs ---- */
+
+/* A number for each (seed, i), in -1..1. */
+static float noise(uint32_t seed, uint32_t i)
+{
+    uint32_t x = seed * 2654435761u ^ i * 2246822519u;
+
+    x ^= x >> 15;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    return (float)(x & 0xffff) / 32768.f - 1;
+}
+
+static struct ggml_tensor *input(struct ggml_context *ctx, enum ggml_type type, int64_t ne0,
+                                 int64_t ne1)
+{
+    struct ggml_tensor *t = ggml_new_tensor_2d(ctx, type, ne0, ne1);
+
+    ggml_set_input(t);
+    return t;
+}
+
+/* Fills the inputs, each with its own numbers. Indices are below 8. */
+static void fill(struct ggml_context *ctx)
+{
+    static float f[1 << 14];
+    static uint8_t bytes[sizeof(f)];
+    uint32_t seed = 0;
+
+    for (struct ggml_tensor *t = ggml_get_first_tensor(ctx); t; t = ggml_get_next_tensor(ctx, t)) {
+        uint32_t n = (uint32_t)ggml_nelements(t);
+        int32_t *index = (int32_t *)bytes;
+
+        if (!(t->flags & GGML_TENSOR_FLAG_INPUT))
+            continue;
+        assert_true(n <= sizeof(f) / sizeof(*f));
+        seed++;
+        for (uint32_t i = 0; i < n; i++)
+            f[i] = noise(seed, i);
+        if (t->type == GGML_TYPE_I32) {
+            for (uint32_t i = 0; i < n; i++)
+                index[i] = (int32_t)((f[i] + 1) * 3.99f);
+        } else if (t->type == GGML_TYPE_F32) {
+            memcpy(bytes, f, n * sizeof(*f));
+        } else {
+            ggml_quantize_chunk(t->type, f, bytes, 0, ggml_nrows(t), t->ne[0], NULL);
+        }
+        ggml_backend_tensor_set(t, bytes, 0, ggml_nbytes(t));
+    }
+}
+
+/* What a layer of an LLM is made of, small. */
+static struct ggml_tensor *layer(struct ggml_context *ctx, struct ggml_context *weights)
+{
+    struct ggml_tensor *x = input(ctx, GGML_TYPE_F32, 64, 8);
+    struct ggml_tensor *w = input(weights, GGML_TYPE_Q4_0, 64, 96);
+    struct ggml_tensor *bias = input(weights, GGML_TYPE_F32, 96, 1);
+    struct ggml_tensor *table = input(weights, GGML_TYPE_F32, 96, 16);
+    struct ggml_tensor *ids = input(ctx, GGML_TYPE_I32, 8, 1);
+    struct ggml_tensor *y = ggml_mul_mat(ctx, w, x), *half;
+
+    y = ggml_add(ctx, ggml_rms_norm(ctx, y, 1e-5f), bias);
+    y = ggml_mul(ctx, ggml_soft_max(ctx, y), ggml_get_rows(ctx, table, ids));
+    y = ggml_silu(ctx, ggml_scale(ctx, y, 50));
+    half = ggml_view_2d(ctx, y, 48, 8, y->nb[1], 48 * sizeof(float));
+    return ggml_cont(ctx, ggml_permute(ctx, half, 1, 0, 2, 3));
+}
+
+/* How a mixture of experts weighs the best 4 of 32, in the very nodes that backends fuse. */
+static struct ggml_tensor *experts(struct ggml_context *ctx, struct ggml_context *weights)
+{
+    struct ggml_tensor *x = input(ctx, GGML_TYPE_F32, 64, 8);
+    struct ggml_tensor *gate = input(weights, GGML_TYPE_F32, 64, 32);
+    struct ggml_tensor *probs = ggml_soft_max(ctx, ggml_mul_mat(ctx, gate, x));
+    struct ggml_tensor *ids = ggml_argsort_top_k(ctx, probs, 4);
+    struct ggml_tensor *w = ggml_get_rows(ctx, ggml_reshape_3d(ctx, probs, 1, 32, 8), ids);
+    struct ggml_tensor *sum;
+
+    w = ggml_reshape_2d(ctx, w, 4, 8);
+    sum = ggml_clamp(ctx, ggml_sum_rows(ctx, w), 6.103515625e-5f, INFINITY);
+    w = ggml_reshape_3d(ctx, ggml_div(ctx, w, sum), 1, 4, 8);
+    return ggml_scale(ctx, w, 3);
+}
+
+typedef struct ggml_tensor *builder(struct ggml_context *ctx, struct ggml_context *weights);
+
+/* Runs it `times` times, with the scheduler or without, and reads the result of the last. */
+static void run(builder *build, ggml_backend_t backend, bool scheduled, int times, float *result,
+                size_t size)
+{
+    ggml_backend_t backends[] = {backend, cpu};
+    struct ggml_context *ctx = new_context(), *weights = new_context();
+    struct ggml_tensor *out = build(ctx, weights);
+    struct ggml_cgraph *graph = ggml_new_graph(ctx);
+    ggml_backend_buffer_t weight_buffer = ggml_backend_alloc_ctx_tensors(weights, backend);
+    ggml_backend_buffer_t buffer = NULL;
+    ggml_backend_sched_t sched = NULL;
+
+    assert_int_equal(ggml_nbytes(out), size);
+    assert_non_null(weight_buffer);
+    ggml_backend_buffer_set_usage(weight_buffer, GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+    ggml_set_output(out);
+    ggml_build_forward_expand(graph, out);
+    if (scheduled) {
+        sched = ggml_backend_sched_new(backends, NULL, backend == cpu ? 1 : 2,
+                                       GGML_DEFAULT_GRAPH_SIZE, false, true);
+        assert_true(ggml_backend_sched_alloc_graph(sched, graph));
+        assert_ptr_equal(ggml_backend_sched_get_tensor_backend(sched, out), backend);
+    } else {
+        buffer = ggml_backend_alloc_ctx_tensors(ctx, backend);
+        assert_non_null(buffer);
+    }
+    for (int i = 0; i < times; i++) {
+        enum ggml_status status;
+
+        fill(weights);
+        fill(ctx);
+        status = scheduled ? ggml_backend_sched_graph_compute(sched, graph)
+                           : ggml_backend_graph_compute(backend, graph);
+        assert_int_equal(status, GGML_STATUS_SUCCESS);
+        graphs += backend != cpu;
+    }
+    ggml_backend_tensor_get(out, result, 0, size);
+    ggml_backend_sched_free(sched);
+    ggml_backend_buffer_free(buffer);
+    ggml_backend_buffer_free(weight_buffer);
+    ggml_free(weights);
+    ggml_free(ctx);
+}
+
+static void same_result(builder *build, size_t n, bool scheduled)
+{
+    float want[1024], got[1024];
+    double error = 0, size = 0;
+
+    assert_true(n <= 1024);
+    run(build, cpu, scheduled, 1, want, n * sizeof(float));
+    run(build, gpu, scheduled, 3, got, n * sizeof(float));
+    for (size_t i = 0; i < n; i++) {
+        error += pow(want[i] - got[i], 2);
+        size += pow(want[i], 2);
+    }
+    assert_true(size > 0 && error / size < 1e-4);
+}
+
+static void a_layer_is_computed(void **state)
+{
+    same_result(layer, (size_t)8 * 48, false);
+}
+
+static void a_layer_is_scheduled(void **state)
+{
+    same_result(layer, (size_t)8 * 48, true);
+}
+
+static void experts_are_computed(void **state)
+{
+    same_result(experts, (size_t)4 * 8, false);
+}
+
+/* Backends that fuse these nodes ask the scheduler for memory that lives longer. */
+static void experts_are_scheduled(void **state)
+{
+    same_result(experts, (size_t)4 * 8, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_range_is_set_filled_and_read),
+        cmocka_unit_test(rows_are_set_and_read),
+        cmocka_unit_test(tensors_are_copied),
+        cmocka_unit_test(the_device_describes_itself),
+        cmocka_unit_test(a_layer_is_computed),
+        cmocka_unit_test(a_layer_is_scheduled),
+        cmocka_unit_test(experts_are_computed),
+        cmocka_unit_test(experts_are_scheduled),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
