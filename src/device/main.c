@@ -193,6 +193,7 @@ static int serve(struct vgr_options *o)
         .devices = o->devices,
         .n_devices = o->n_devices,
         .limit = o->contexts,
+        .max_runs = o->max_mappings,
     };
 
     if (with_vhost && start_vhost(&p, o, &capset))

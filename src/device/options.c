@@ -20,6 +20,7 @@ enum {
     OPT_ARENA_SIZE,
     OPT_ARENA_MAX,
     OPT_CONTEXTS,
+    OPT_MAX_MAPPINGS,
     OPT_LOG_LEVEL,
     OPT_WORKER,
     OPT_PID_FILE,
@@ -36,6 +37,7 @@ static const struct option long_options[] = {
     {"arena-size", required_argument, NULL, OPT_ARENA_SIZE},
     {"arena-max", required_argument, NULL, OPT_ARENA_MAX},
     {"contexts", required_argument, NULL, OPT_CONTEXTS},
+    {"max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"worker", required_argument, NULL, OPT_WORKER},
     {"pid-file", required_argument, NULL, OPT_PID_FILE},
@@ -65,6 +67,8 @@ void vgr_options_help(FILE *out)
           "                         another size (default 64M)\n"
           "  --arena-max SIZE       the most that it may ask for (default and limit: 4G - 4K)\n"
           "  --contexts N           guest processes served at a time, 1 to 1024 (default 64)\n"
+          "  --max-mappings N       pieces of guest memory that an arena may be made of\n"
+          "                         (default 60000)\n"
           "\n"
           "Others:\n"
           "  --log-level LEVEL      error, warn, info or debug (default info)\n"
@@ -185,6 +189,14 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
         }
         o->contexts = (uint32_t)n;
         return 0;
+    case OPT_MAX_MAPPINGS:
+        if (parse_number(arg, 1, VGR_BOOT_MAX_RUNS, &n)) {
+            snprintf(why, why_size, "--max-mappings: '%s' is not a number of 1 to %u", arg,
+                     VGR_BOOT_MAX_RUNS);
+            return -EINVAL;
+        }
+        o->max_mappings = (uint32_t)n;
+        return 0;
     case OPT_LOG_LEVEL:
         o->log_level = vgr_log_level_parse(arg);
         if (o->log_level < 0) {
@@ -225,6 +237,7 @@ int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, s
         .arena_default = 64ull << 20,
         .arena_max = VGR_ARENA_MAX,
         .contexts = 64,
+        .max_mappings = VGR_BOOT_DEFAULT_RUNS,
         .log_level = VGR_LOG_INFO,
     };
     optind = 0; /* tests parse more than once */

@@ -50,7 +50,8 @@ static int setup(void **state)
     guest_init(&f.g, 64, 0, false);
     if (vgr_loop_init(&f.loop))
         return -1;
-    f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2};
+    f.pool = (struct vgr_worker_pool){
+        .loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2, .max_runs = 64};
     *state = &f;
     return vgr_gpu_init(&f.gpu, &f.loop, &f.pool, &cap, &f.g.mem, &f.g.vq, on_idle);
 }
@@ -362,6 +363,30 @@ static void refusal_is_told_in_the_control_page(void **state)
     UNTIL(f, control(f)->state == VGR_STATE_READY);
 }
 
+static void scattered_arena_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct {
+        struct vgr_gpu_attach_backing cmd;
+        struct vgr_gpu_mem_entry entries[2];
+    } body = {{1, 2}, {{ARENA_GPA, ARENA / 2, 0}, {GPA_B, ARENA / 2, 0}}};
+
+    assert_int_equal(ask(f, VGR_GPU_CTX_CREATE, 1, NULL, 0), VGR_GPU_OK);
+    assert_int_equal(ask_id(f, VGR_GPU_RESOURCE_CREATE_3D, 0, 1), VGR_GPU_OK);
+    assert_int_equal(ask(f, VGR_GPU_ATTACH_BACKING, 0, &body, sizeof(body)), VGR_GPU_OK);
+    assert_int_equal(ask_id(f, VGR_GPU_CTX_ATTACH_RESOURCE, 1, 1), VGR_GPU_OK);
+    f->pool.max_runs = 1;
+    assert_int_equal(submit(f, 1, VGR_SUBMIT_OPEN, 1, ARENA), VGR_GPU_OK);
+    assert_int_equal(control(f)->state, VGR_STATE_FAILED);
+    assert_int_equal(control(f)->error, VGR_ERROR_ARENA);
+    assert_non_null(strstr(control(f)->error_text, "fragmented"));
+
+    memset(control(f), 0, VGR_CONTROL_SIZE);
+    f->pool.max_runs = 2;
+    assert_int_equal(submit(f, 1, VGR_SUBMIT_OPEN, 1, ARENA), VGR_GPU_OK);
+    UNTIL(f, control(f)->state == VGR_STATE_READY);
+}
+
 static void fence_is_held_until_the_worker_wakes(void **state)
 {
     struct fixture *f = *state;
@@ -596,6 +621,7 @@ int main(void)
         T(number_of_a_gone_resource_is_not_attached),
         T(arena_is_not_shared_by_contexts),
         T(refusal_is_told_in_the_control_page),
+        T(scattered_arena_is_refused),
         T(fence_is_held_until_the_worker_wakes),
         T(wakeup_before_the_wait_is_remembered_once),
         T(newer_wait_completes_the_older),
