@@ -291,7 +291,7 @@ int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t s
         return refuse(c, res, VGR_ERROR_ARENA, text);
     }
 
-    err = vgr_pages_to_arena(&res->pages, c->gpu->mem, size, &arena);
+    err = vgr_pages_to_arena(&res->pages, c->gpu->mem, size, c->gpu->pool->max_runs, &arena);
     if (err) {
         snprintf(text, sizeof(text), "the arena's memory: %s",
                  err == -E2BIG    ? "too fragmented in the guest, take a smaller arena"

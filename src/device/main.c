@@ -209,6 +209,7 @@ static int serve(struct vgr_options *o)
         .n_devices = o->n_devices,
         .limit = o->contexts,
         .started_ns = vgr_unix_ns(),
+        .max_runs = o->max_mappings,
     };
 
     if (with_vhost && start_vhost(&p, o, &capset))

@@ -21,6 +21,7 @@ enum {
     OPT_ARENA_MAX,
     OPT_CONTEXTS,
     OPT_STATS,
+    OPT_MAX_MAPPINGS,
     OPT_LOG_LEVEL,
     OPT_WORKER,
     OPT_PID_FILE,
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
     {"arena-max", required_argument, NULL, OPT_ARENA_MAX},
     {"contexts", required_argument, NULL, OPT_CONTEXTS},
     {"stats", required_argument, NULL, OPT_STATS},
+    {"max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"worker", required_argument, NULL, OPT_WORKER},
     {"pid-file", required_argument, NULL, OPT_PID_FILE},
@@ -67,6 +69,8 @@ void vgr_options_help(FILE *out)
           "                         another size (default 64M)\n"
           "  --arena-max SIZE       the most that it may ask for (default and limit: 4G - 4K)\n"
           "  --contexts N           guest processes served at a time, 1 to 1024 (default 64)\n"
+          "  --max-mappings N       pieces of guest memory that an arena may be made of\n"
+          "                         (default 60000)\n"
           "\n"
           "Others:\n"
           "  --stats PATH           tell what is going on at http://vgr/metrics (Prometheus) and\n"
@@ -197,6 +201,14 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
     case OPT_STATS:
         o->stats_path = arg;
         return 0;
+    case OPT_MAX_MAPPINGS:
+        if (parse_number(arg, 1, VGR_BOOT_MAX_RUNS, &n)) {
+            snprintf(why, why_size, "--max-mappings: '%s' is not a number of 1 to %u", arg,
+                     VGR_BOOT_MAX_RUNS);
+            return -EINVAL;
+        }
+        o->max_mappings = (uint32_t)n;
+        return 0;
     case OPT_LOG_LEVEL:
         o->log_level = vgr_log_level_parse(arg);
         if (o->log_level < 0) {
@@ -237,6 +249,7 @@ int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, s
         .arena_default = 64ull << 20,
         .arena_max = VGR_ARENA_MAX,
         .contexts = 64,
+        .max_mappings = VGR_BOOT_DEFAULT_RUNS,
         .log_level = VGR_LOG_INFO,
     };
     optind = 0; /* tests parse more than once */

@@ -37,7 +37,8 @@ struct vgr_options {
     uint64_t arena_default;
     uint64_t arena_max;
     uint32_t contexts;
-    int log_level; /* enum vgr_log_level */
+    uint32_t max_mappings; /* of one worker, for its arena */
+    int log_level;         /* enum vgr_log_level */
 };
 
 /* Fills `o` from the command line. Returns 0, or -EINVAL with one line for the user in `why`. Opens

@@ -39,34 +39,42 @@ void vgr_pages_free(struct vgr_pages *p)
     memset(p, 0, sizeof(*p));
 }
 
+/* An arena in the making. */
+struct draft {
+    struct vgr_arena *arena;
+    struct vgr_boot_run *runs; /* room for max_runs */
+    unsigned max_runs;
+    const struct vgr_mem_region *seen[VGR_BOOT_MAX_FILES]; /* one region of each file */
+};
+
 /* The index of a region's file among the arena's, added if new; two regions of one file share. */
-static int file_index(struct vgr_arena *arena, const struct vgr_mem_region **seen,
-                      const struct vgr_mem_region *r)
+static int file_index(struct draft *d, const struct vgr_mem_region *r)
 {
+    struct vgr_arena *arena = d->arena;
+
     for (unsigned i = 0; i < arena->n_files; i++) {
-        if (seen[i]->dev == r->dev && seen[i]->ino == r->ino)
+        if (d->seen[i]->dev == r->dev && d->seen[i]->ino == r->ino)
             return (int)i;
     }
     if (arena->n_files == VGR_BOOT_MAX_FILES)
         return -E2BIG;
-    seen[arena->n_files] = r;
+    d->seen[arena->n_files] = r;
     arena->files[arena->n_files] = r->fd;
     return (int)arena->n_files++;
 }
 
-/* `runs` has room for VGR_BOOT_MAX_RUNS. */
-static int append_run(struct vgr_arena *arena, struct vgr_boot_run *runs, int file, uint64_t offset,
-                      uint64_t length)
+static int append_run(struct draft *d, int file, uint64_t offset, uint64_t length)
 {
-    struct vgr_boot_run *last = arena->n_runs ? &runs[arena->n_runs - 1] : NULL;
+    struct vgr_arena *arena = d->arena;
+    struct vgr_boot_run *last = arena->n_runs ? &d->runs[arena->n_runs - 1] : NULL;
 
     if (last && last->file == (uint32_t)file && last->offset + last->length == offset) {
         last->length += length;
         return 0;
     }
-    if (arena->n_runs == VGR_BOOT_MAX_RUNS)
+    if (arena->n_runs == d->max_runs)
         return -E2BIG;
-    runs[arena->n_runs++] = (struct vgr_boot_run){
+    d->runs[arena->n_runs++] = (struct vgr_boot_run){
         .file = (uint32_t)file,
         .offset = offset,
         .length = length,
@@ -75,9 +83,7 @@ static int append_run(struct vgr_arena *arena, struct vgr_boot_run *runs, int fi
 }
 
 /* One piece may lie in several regions. */
-static int translate(struct vgr_arena *arena, struct vgr_boot_run *runs,
-                     const struct vgr_mem_region **seen, const struct vgr_guestmem *m, uint64_t gpa,
-                     uint64_t len)
+static int translate(struct draft *d, const struct vgr_guestmem *m, uint64_t gpa, uint64_t len)
 {
     while (len) {
         const struct vgr_mem_region *r = vgr_guestmem_find(m, gpa);
@@ -90,10 +96,10 @@ static int translate(struct vgr_arena *arena, struct vgr_boot_run *runs,
         n = r->range.size - at;
         if (n > len)
             n = len;
-        file = file_index(arena, seen, r);
+        file = file_index(d, r);
         if (file < 0)
             return file;
-        err = append_run(arena, runs, file, r->range.offset + at, n);
+        err = append_run(d, file, r->range.offset + at, n);
         if (err)
             return err;
         gpa += n;
@@ -103,18 +109,17 @@ static int translate(struct vgr_arena *arena, struct vgr_boot_run *runs,
 }
 
 int vgr_pages_to_arena(const struct vgr_pages *p, const struct vgr_guestmem *m, uint64_t size,
-                       struct vgr_arena *arena)
+                       unsigned max_runs, struct vgr_arena *arena)
 {
-    const struct vgr_mem_region *seen[VGR_BOOT_MAX_FILES];
-    struct vgr_boot_run *runs;
+    struct draft d = {.arena = arena, .max_runs = max_runs};
     uint64_t left = size;
     int err = 0;
 
     memset(arena, 0, sizeof(*arena));
     if (!size || size % PAGE || p->size < size)
         return -EINVAL;
-    runs = malloc(VGR_BOOT_MAX_RUNS * sizeof(*runs)); /* touched only as far as used */
-    if (!runs)
+    d.runs = malloc(max_runs * sizeof(*d.runs)); /* touched only as far as used */
+    if (!d.runs)
         return -ENOMEM;
     for (uint32_t i = 0; i < p->n && left && !err; i++) {
         const struct vgr_page_run *run = &p->runs[i];
@@ -123,15 +128,15 @@ int vgr_pages_to_arena(const struct vgr_pages *p, const struct vgr_guestmem *m, 
         if (run->gpa % PAGE || n % PAGE)
             err = -EINVAL;
         else
-            err = translate(arena, runs, seen, m, run->gpa, n);
+            err = translate(&d, m, run->gpa, n);
         left -= n;
     }
     if (err) {
-        free(runs);
+        free(d.runs);
         memset(arena, 0, sizeof(*arena));
         return err;
     }
     arena->size = size;
-    arena->runs = runs;
+    arena->runs = d.runs;
     return 0;
 }

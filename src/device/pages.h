@@ -33,9 +33,9 @@ void vgr_pages_free(struct vgr_pages *p);
 
 /* Turns the first `size` bytes (a multiple of 4096) into `arena`, whose files are borrowed from `m`
  * and whose runs the caller frees. -EFAULT: a page is not in guest memory; -EINVAL: pieces are not
- * made of pages, or are less than `size`; -E2BIG: more than VGR_BOOT_MAX_RUNS runs or
- * VGR_BOOT_MAX_FILES files; -ENOMEM. */
+ * made of pages, or are less than `size`; -E2BIG: more than `max_runs` runs or VGR_BOOT_MAX_FILES
+ * files; -ENOMEM. */
 int vgr_pages_to_arena(const struct vgr_pages *p, const struct vgr_guestmem *m, uint64_t size,
-                       struct vgr_arena *arena);
+                       unsigned max_runs, struct vgr_arena *arena);
 
 #endif

@@ -36,6 +36,7 @@ struct vgr_worker_pool {
     const char *const *devices; /* names given to every worker */
     unsigned n_devices;         /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
     unsigned limit;             /* of processes alive */
+    unsigned max_runs;          /* of one worker's arena; at most VGR_BOOT_MAX_RUNS */
     unsigned alive;
     uint32_t last_number;
     struct vgr_worker *first; /* all alive, in a list, youngest first */

@@ -49,7 +49,8 @@ void vgr_say_warn(const char *fmt, ...)
     va_end(ap);
 }
 
-/* Asked for by name, so shown at a level that programs do not filter. */
+/* Asked for by name, so shown at a level that programs do not filter: llama.cpp's newer ones hide
+ * what GGML calls information. */
 void vgr_say_debug(const char *fmt, ...)
 {
     va_list ap;
@@ -57,7 +58,7 @@ void vgr_say_debug(const char *fmt, ...)
     if (!vgr_say_verbose())
         return;
     va_start(ap, fmt);
-    say(GGML_LOG_LEVEL_INFO, fmt, ap);
+    say(GGML_LOG_LEVEL_WARN, fmt, ap);
     va_end(ap);
 }
 

@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,20 +182,39 @@ static bool is_virtio_gpu(int fd)
     return is;
 }
 
-/* The same for a node that we may not open: sysfs tells everybody. */
-static bool is_virtio_gpu_by_sysfs(const char *node)
+static bool has_driver(const char *device, const char *name)
 {
     char path[300], driver[256];
     const char *base;
     ssize_t n;
 
-    snprintf(path, sizeof(path), "/sys/class/drm/%s/device/driver", node);
+    snprintf(path, sizeof(path), "%s/driver", device);
     n = readlink(path, driver, sizeof(driver) - 1);
     if (n < 0)
         return false;
     driver[n] = 0;
     base = strrchr(driver, '/');
-    return base && !strcmp(base + 1, "virtio_gpu");
+    return base && !strcmp(base + 1, name);
+}
+
+/* The same for a node that we may not open: sysfs tells everybody. The node's device is the one that
+ * carries the virtio device, a PCI device for instance, or, in older kernels, the virtio device. */
+static bool is_virtio_gpu_by_sysfs(const char *node)
+{
+    char pattern[300];
+    glob_t g = {0};
+    bool is = false;
+
+    snprintf(pattern, sizeof(pattern), "/sys/class/drm/%s/device", node);
+    if (has_driver(pattern, "virtio_gpu"))
+        return true;
+    strcat(pattern, "/virtio*");
+    if (!glob(pattern, 0, NULL, &g)) {
+        for (size_t i = 0; i < g.gl_pathc; i++)
+            is |= has_driver(g.gl_pathv[i], "virtio_gpu");
+    }
+    globfree(&g);
+    return is;
 }
 
 /* 0 if the node at `path` is a vgr device, and t->fd is open. */

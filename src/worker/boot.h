@@ -38,9 +38,12 @@
 #define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
 
-/* The kernel allows 65530 mappings a process by default; what is left is for libraries. The front
- * refuses an arena of more runs with VGR_ERROR_ARENA, and the guest tries a smaller one. */
-#define VGR_BOOT_MAX_RUNS 60000u
+/* Each run is a mapping of the worker. The kernel allows 65530 of them a process by default
+ * (vm.max_map_count); what is left is for libraries. The front refuses an arena of more runs with
+ * VGR_ERROR_ARENA, and the guest tries a smaller one. An operator who changes the kernel's limit
+ * changes this one, up to an arena of 4 GiB in single pages. */
+#define VGR_BOOT_DEFAULT_RUNS 60000u
+#define VGR_BOOT_MAX_RUNS     (1u << 20)
 
 struct vgr_boot {
     uint32_t magic;

@@ -3,8 +3,8 @@
 # Shared by the tests of the direct front: a vgr-device under the test's own control, programs on
 # it, and what it holds.
 
-# shellcheck source=../vm/lib.sh
-. "$VGR_TOP/tests/vm/lib.sh"
+# shellcheck source=../lib.sh
+. "$VGR_TOP/tests/lib.sh"
 # shellcheck source=../../tools/common.sh
 . "$VGR_TOP/tools/common.sh"
 build=${VGR_BUILD:-$VGR_TOP/build/obj}

@@ -4,24 +4,19 @@
 #
 # vgr-mkmodel writes the same file for the same options, whatever the number of threads; programs
 # can use it; bad options get one line and status 2.
-set -euo pipefail
+. "$VGR_TOP/tests/lib.sh"
 
 mkmodel=$VGR_TOP/build/obj/tools/vgr-mkmodel
 cd "$VGR_SCRATCH"
-
-fail() {
-    echo "failed: $*"
-    exit 1
-}
 
 for type in q4_0 q8_0 f16 f32; do
     "$mkmodel" --layers 2 --embd 128 --ff 256 --heads 4 --heads-kv 2 --vocab 300 --type $type -o a.gguf
     taskset -c 0 "$mkmodel" --layers 2 --embd 128 --ff 256 --heads 4 --heads-kv 2 --vocab 300 \
         --type $type -o b.gguf
     cmp a.gguf b.gguf || fail "$type: one thread, another file"
-    "$VGR_TOP/tools/llama-whole" llama-completion -m a.gguf -dev none -n 4 -c 64 -no-cnv -fit off --ignore-eos -p a \
-        >text 2>log </dev/null || fail "$type: $(tail -n 3 log)"
-    [ -s text ] || fail "$type: no text"
+    llama-bench -m a.gguf -dev none -p 4 -n 4 -r 1 -o jsonl >speeds 2>log </dev/null ||
+        fail "$type: $(tail -n 3 log)"
+    [ "$(grep -c '"n_gen": 4,\|"n_prompt": 4,' speeds)" -eq 2 ] || fail "$type: $(cat speeds)"
 done
 "$mkmodel" --seed 2 --type f32 --layers 2 --embd 128 --ff 256 --heads 4 --heads-kv 2 --vocab 300 \
     -o c.gguf

@@ -50,7 +50,8 @@ static int setup(void **state)
     if (!mkdtemp(f.dir) || vgr_loop_init(&f.loop))
         return -1;
     snprintf(f.path, sizeof(f.path), "%s/sock", f.dir);
-    f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2};
+    f.pool = (struct vgr_worker_pool){
+        .loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2, .max_runs = 64};
     fd = vgr_listen(f.path, SOCK_SEQPACKET, 0777, why, sizeof(why));
     if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path))
         return -1;

@@ -39,6 +39,7 @@ static void defaults(void **state)
     assert_int_equal(o.arena_default, 64ull << 20);
     assert_true(o.arena_max == VGR_ARENA_MAX);
     assert_int_equal(o.contexts, 64);
+    assert_int_equal(o.max_mappings, VGR_BOOT_DEFAULT_RUNS);
 }
 
 static void devices_accumulate(void **state)
@@ -47,6 +48,14 @@ static void devices_accumulate(void **state)
     assert_int_equal(o.fd, 3);
     assert_int_equal(o.n_devices, 2);
     assert_string_equal(o.devices[1], "Vulkan0");
+}
+
+static void mappings_of_an_arena(void **state)
+{
+    assert_int_equal(parse("--fd=3", "--max-mappings", "1", NULL), 0);
+    assert_int_equal(o.max_mappings, 1);
+    assert_int_equal(parse("--fd=3", "--max-mappings=1048576", NULL, NULL), 0);
+    assert_int_equal(o.max_mappings, VGR_BOOT_MAX_RUNS);
 }
 
 static void modes_need_no_socket(void **state)
@@ -72,6 +81,9 @@ static void bad_options_are_named(void **state)
     is_refused("--device: ''", "--device", "", NULL, NULL);
     is_refused("--contexts: '0'", "--contexts", "0", NULL, NULL);
     is_refused("--contexts: '1K'", "--contexts", "1K", NULL, NULL);
+    is_refused("--max-mappings: '0'", "--max-mappings", "0", NULL, NULL);
+    is_refused("--max-mappings: '1048577'", "--max-mappings", "1048577", NULL, NULL);
+    is_refused("--max-mappings: '60K'", "--max-mappings=60K", NULL, NULL, NULL);
     is_refused("--log-level: 'loud'", "--log-level", "loud", NULL, NULL);
     is_refused("--arena-size: 'big'", "--arena-size", "big", NULL, NULL);
     is_refused("--arena-size: 512K", "--arena-size", "512K", NULL, NULL);
@@ -126,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(devices_accumulate),
+        cmocka_unit_test(mappings_of_an_arena),
         cmocka_unit_test(modes_need_no_socket),
         cmocka_unit_test(bad_options_are_named),
         cmocka_unit_test(arena_sizes_must_agree),

@@ -7,6 +7,8 @@
 #include "device/pages.h"
 #include "fake_guest.h"
 
+#define MAX_RUNS 1000u
+
 struct fixture {
     struct fake_guest g;
     struct vgr_pages p;
@@ -35,7 +37,7 @@ static int teardown(void **state)
 
 static int convert(struct fixture *f, uint64_t size)
 {
-    return vgr_pages_to_arena(&f->p, &f->g.mem, size, &f->arena);
+    return vgr_pages_to_arena(&f->p, &f->g.mem, size, MAX_RUNS, &f->arena);
 }
 
 static void run_is(const struct fixture *f, unsigned i, uint64_t offset, uint64_t length)
@@ -157,11 +159,11 @@ static void runs_are_limited(void **state)
     struct fixture *f = *state;
 
     /* Two pages in turn, so that nothing merges. */
-    for (uint32_t i = 0; i < VGR_BOOT_MAX_RUNS + 1; i++)
+    for (uint32_t i = 0; i < MAX_RUNS + 1; i++)
         assert_int_equal(vgr_pages_add(&f->p, i % 2 ? 0 : 8192, 4096), 0);
-    assert_int_equal(convert(f, (VGR_BOOT_MAX_RUNS + 1) * 4096ull), -E2BIG);
-    assert_int_equal(convert(f, VGR_BOOT_MAX_RUNS * 4096ull), 0);
-    assert_int_equal(f->arena.n_runs, VGR_BOOT_MAX_RUNS);
+    assert_int_equal(convert(f, (MAX_RUNS + 1) * 4096ull), -E2BIG);
+    assert_int_equal(convert(f, MAX_RUNS * 4096ull), 0);
+    assert_int_equal(f->arena.n_runs, MAX_RUNS);
 }
 
 static void files_are_limited(void **state)

@@ -46,7 +46,8 @@ static int setup(void **state)
     guest_init(&f.g, SIZE, 0, true);
     if (vgr_loop_init(&f.loop) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s))
         return -1;
-    f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2};
+    f.pool = (struct vgr_worker_pool){
+        .loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2, .max_runs = 64};
     f.sock = s[0];
     fcntl(f.sock, F_SETFL, O_NONBLOCK);
     f.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -4,7 +4,7 @@
 #
 # At least 200 cases of GGML's own suite pass in a guest. The suite compares with the guest's CPU,
 # which is slow where it is emulated: hence the ops and cases with little data.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 cat >"$VGR_SCRATCH/guest.sh" <<'TEXT'
 suite=$(echo /usr/libexec/*/ggml/test-backend-ops)

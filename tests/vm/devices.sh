@@ -3,7 +3,7 @@
 # vgr-test: check 120 10
 #
 # The guest's programs list the host's devices, by the names of ours, with the host's descriptions.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 list=$("$vm" --device CPU --device Vulkan0 -- llama-completion --list-devices)
 echo "$list"

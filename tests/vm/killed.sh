@@ -4,7 +4,7 @@
 #
 # A guest program killed in mid-run leaves nothing behind in the host: no worker process, no
 # descriptor, no mapping, no memory; and the next program works.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 model tiny16
 on_host 16 >"$VGR_SCRATCH/want"

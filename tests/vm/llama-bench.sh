@@ -4,7 +4,7 @@
 #
 # llama-bench runs in a guest, on VirtGPU0 and, over QEMU's user-mode network, on ggml-rpc. The speeds
 # are printed; bench/figures compares them in turns. This is no test of speed.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 model tiny16
 server=$(echo /usr/libexec/*/llama/bin/ggml-rpc-server)

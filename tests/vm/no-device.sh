@@ -4,7 +4,7 @@
 #
 # With our plugin installed but without our device, a guest's programs list no device and work on
 # the CPU; the plugin says at most one line.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 model tiny
 completion "$model" 3

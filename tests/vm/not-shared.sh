@@ -4,7 +4,7 @@
 #
 # QEMU without shared guest memory: vgr-device says what to add, once, and the guest's programs list
 # no device and end by themselves.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 VGR_SHARE=off "$vm" --device CPU --work "$VGR_SCRATCH" -- bash -c '
     llama-bench --list-devices >/run/vgr/list 2>/run/vgr/log' 2>"$VGR_SCRATCH/vm.log" || {

@@ -4,7 +4,7 @@
 #
 # vgr-device --stats tells of a VM's context what a direct client's does not have: the doorbells and
 # fences that went through the front. All agree with what the guest library counts.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 model tiny16
 stats=$VGR_SCRATCH/stats.sock

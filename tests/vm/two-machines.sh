@@ -4,7 +4,7 @@
 #
 # Two machines, each with a vgr-device of its own, run at the same time, and both get the right
 # text.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 model tiny16
 on_host 48 >"$VGR_SCRATCH/want"

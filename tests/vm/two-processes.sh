@@ -3,7 +3,7 @@
 # vgr-test: check 300 13
 #
 # Two programs in one guest use the device at the same time, and both get the right text.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 model tiny16
 on_host 48 >"$VGR_SCRATCH/want"

@@ -4,7 +4,7 @@
 #
 # A guest program whose worker is killed on the host gets GGML's failure, and a new worker through the
 # same virtio-gpu when it opens a backend anew; the front outlives them all.
-. "$VGR_TOP/tests/vm/lib.sh"
+. "$VGR_TOP/tests/lib.sh"
 
 rounds=4
 # The guest and this script take turns by way of files in the work folder.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Shared by the VM tests: settings, models, and ways to fail.
+# Shared by the tests that run llama.cpp's programs: settings, models, and ways to fail.
 
 set -euo pipefail
 
