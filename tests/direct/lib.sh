@@ -80,6 +80,7 @@ stop_serving() {
 # Not through the function: $program is then the program, and no shell around it.
 endless() {
     completion "$model" 100000
+    : >"$VGR_SCRATCH/endless" # before the program's shell does: no text of an earlier one
     "${on[@]}" "${completion[@]}" -dev VirtGPU0 -ngl 99 -c 0 >"$VGR_SCRATCH/endless" \
         2>"$VGR_SCRATCH/endless.log" &
     # shellcheck disable=SC2034 # for the tests
