@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/codec.h"
+#include "worker/rules.h"
 
 static int refuse(const char **why, const char *text)
 {
@@ -91,17 +92,12 @@ int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struc
 int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, uint32_t device,
                         const char **why)
 {
+    const char *reason = vgr_rules_check(t);
+
+    if (reason)
+        return refuse(why, reason);
     if (is_view_op(t->op))
         return 0;
-    switch (t->op) {
-    case GGML_OP_MAP_CUSTOM1:
-    case GGML_OP_MAP_CUSTOM2:
-    case GGML_OP_MAP_CUSTOM3:
-    case GGML_OP_CUSTOM:
-        return refuse(why, "an op that carries a function pointer");
-    default:
-        break;
-    }
     if (!ggml_backend_dev_supports_op(c->backends.device[device].dev, t))
         return refuse(why, "an op that the device does not support");
     return 0;

@@ -5,7 +5,7 @@
  * This is the gate: nothing that the guest says about a tensor reaches GGML unchecked. Checked here
  * are the names (op, sub-op, type exist on this host), the shape, and that every byte the shape
  * touches lies inside the buffer. What an op requires of its sources (types, shapes, parameters) is
- * a matter of its semantics: vgr_tensor_check_op() is the place for these rules.
+ * a matter of its semantics: vgr_tensor_check_op() asks the rules of rules.h.
  */
 #ifndef VGR_WORKER_TENSOR_H
 #define VGR_WORKER_TENSOR_H
@@ -26,8 +26,8 @@ int32_t vgr_tensor_flags(const struct vgr_tensor *w);
 int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
                      uint32_t device, const char **why);
 
-/* Checks what is known of the op of `t`, whose sources are set: ops that carry pointers or that do
- * nothing a device could do are refused, and the device must support it. */
+/* Checks what is known of the op of `t`, whose sources are set: it must obey its rule (rules.h), and
+ * the device must support it. */
 int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, uint32_t device,
                         const char **why);
 

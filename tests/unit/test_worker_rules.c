@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The rules' table knows every op of the installed GGML; and by name, what is refused and why: ops
+ * without a rule, pointers, wild shapes, views that are elsewhere, results on top of what they read.
+ */
+#include <ggml-backend.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "rules_ops.h"
+#include "vgr_test.h"
+#include "worker/rules.h"
+
+static ctx_t context(void)
+{
+    struct ggml_init_params params = {.mem_size = 64 * ggml_tensor_overhead(), .no_alloc = true};
+
+    return ggml_init(params);
+}
+
+static void test_every_op_is_in_the_table(void **state)
+{
+    int ruled = 0, refused = 0;
+
+    (void)state;
+    for (int op = 0; op < GGML_OP_COUNT; op++) {
+        const char *name = ggml_op_name((enum ggml_op)op);
+        int known = vgr_rules_known(name);
+
+        if (known < 0)
+            fail_msg("nobody wrote a rule for %s, or said that it is refused", name);
+        ruled += known;
+        refused += !known;
+    }
+    printf("GGML %s has %d ops: %d with a rule, %d refused whatever they look like\n",
+           ggml_version(), GGML_OP_COUNT, ruled, refused);
+    assert_int_equal(refused, 5);
+}
+
+static void test_every_rule_has_a_sample(void **state)
+{
+    bool seen[GGML_OP_COUNT] = {false};
+
+    (void)state;
+    for (size_t i = 0; i < N_SAMPLES; i++) {
+        ctx_t c = context();
+
+        seen[samples[i].build(c)->op] = true;
+        ggml_free(c);
+    }
+    for (int op = 0; op < GGML_OP_COUNT; op++) {
+        bool no_compute = op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE ||
+                          op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+
+        if (!seen[op] && !no_compute && vgr_rules_known(ggml_op_name((enum ggml_op)op)) == 1)
+            fail_msg("no sample of %s", ggml_op_name((enum ggml_op)op));
+    }
+}
+
+/* ---- What is refused, and why --------------------------------------------------------------- */
+
+static void custom(tensor_t t)
+{
+    t->op = GGML_OP_MAP_CUSTOM1;
+}
+
+static void custom_many(tensor_t t)
+{
+    t->op = GGML_OP_CUSTOM;
+}
+
+static void flash_attn_back(tensor_t t)
+{
+    t->op = GGML_OP_FLASH_ATTN_BACK;
+}
+
+static void unknown_op(tensor_t t)
+{
+    t->op = GGML_OP_COUNT;
+}
+
+static void no_op(tensor_t t)
+{
+    t->op = (enum ggml_op) - 1;
+}
+
+static void lost_source(tensor_t t)
+{
+    t->src[1] = NULL;
+}
+
+static void extra_source(tensor_t t)
+{
+    t->src[9] = t->src[0];
+}
+
+static void empty_source(tensor_t t)
+{
+    t->src[0]->ne[0] = 0;
+}
+
+static void longer_inner(tensor_t t)
+{
+    t->src[0]->ne[0]++;
+}
+
+static void no_broadcast(tensor_t t)
+{
+    t->src[0]->ne[2] = 3;
+}
+
+static void wide_result(tensor_t t)
+{
+    t->ne[0]++;
+}
+
+static void integer_factor(tensor_t t)
+{
+    t->src[0]->type = GGML_TYPE_I16;
+}
+
+static void dot_only_factor(tensor_t t)
+{
+    tensor_t a = t->src[0];
+
+    a->type = GGML_TYPE_Q8_1;
+    a->nb[0] = ggml_type_size(a->type);
+    a->nb[1] = ggml_row_size(a->type, a->ne[0]);
+    a->nb[2] = a->nb[3] = a->nb[1] * (uint64_t)a->ne[1];
+}
+
+static void odd_stride(tensor_t t)
+{
+    t->src[1]->nb[1]++;
+}
+
+static void own_strides(tensor_t t)
+{
+    t->nb[1] *= 2;
+    t->nb[2] *= 2;
+    t->nb[3] *= 2;
+}
+
+static void enormous(tensor_t t)
+{
+    t->src[0]->ne[3] = (int64_t)1 << 40;
+}
+
+static void many_elements(tensor_t t)
+{
+    t->src[0]->ne[2] = t->src[0]->ne[3] = 1 << 20;
+    t->src[0]->nb[2] = t->src[0]->nb[3] = 0;
+}
+
+static void stray_param(tensor_t t)
+{
+    t->op_params[12] = 1;
+}
+
+static void wild_param(tensor_t t)
+{
+    t->op_params[0] = -1;
+}
+
+static void negative_offset(tensor_t t)
+{
+    t->op_params[3] = -32;
+}
+
+static void far_offset(tensor_t t)
+{
+    t->op_params[3] = 16 * 4 * 3 * 2 * 4 - 4;
+}
+
+static void no_groups(tensor_t t)
+{
+    t->op_params[0] = 0;
+}
+
+static void negative_rotation(tensor_t t)
+{
+    t->op_params[1] = -2;
+}
+
+static void no_stride(tensor_t t)
+{
+    t->op_params[0] = 0;
+}
+
+static void small_mask(tensor_t t)
+{
+    t->src[3]->ne[0] = 1;
+}
+
+static void half_queries(tensor_t t)
+{
+    t->src[0]->type = GGML_TYPE_F16;
+    t->src[0]->nb[0] = 2;
+}
+
+static void overlapping_states(tensor_t t)
+{
+    t->src[0]->ne[3] = 1;
+    t->src[0]->nb[3] = 1 << 20;
+}
+
+static void three_dimensions(tensor_t t)
+{
+    for (int s = 0; s < 2; s++)
+        t->src[s]->ne[2] = 5;
+}
+
+static const struct {
+    const char *what;
+    tensor_t (*build)(ctx_t c);
+    void (*spoil)(tensor_t t);
+    const char *why;
+} refusals[] = {
+    {"a function to call", build_sqr, custom, "pointer"},
+    {"another function to call", build_add, custom_many, "pointer"},
+    {"an op that nobody builds", build_add, flash_attn_back, "no program can make"},
+    {"an op from the future", build_add, unknown_op, "without a rule"},
+    {"an op from nowhere", build_add, no_op, "without a rule"},
+    {"one factor", build_mul_mat, lost_source, "missing"},
+    {"eleven sources", build_mul_mat, extra_source, "too many"},
+    {"nothing times something", build_mul_mat, empty_source, "empty"},
+    {"factors that differ", build_mul_mat, longer_inner, "inner dimensions"},
+    {"a factor that is no divisor", build_mul_mat, no_broadcast, "broadcast"},
+    {"a product too wide", build_mul_mat, wide_result, "strides of its own"},
+    {"a factor of integers", build_mul_mat, integer_factor, "cannot be multiplied"},
+    {"a factor of halves of a dot product", build_mul_mat_q8, dot_only_factor, "multiplied"},
+    {"a stride of 257", build_mul_mat, odd_stride, "multiple of the element"},
+    {"a result with gaps", build_mul_mat, own_strides, "strides of its own"},
+    {"2^40 of something", build_mul_mat, enormous, "too long"},
+    {"2^40 times more elements", build_sum, many_elements, "too many"},
+    {"a parameter that SUM has not", build_sum, stray_param, "does not have"},
+    {"a unary op of -1", build_unary, wild_param, "no such unary op"},
+    {"a GLU op of -1", build_glu, wild_param, "no such GLU op"},
+    {"SET before its result", build_set, negative_offset, "offset"},
+    {"SET behind its result", build_set, far_offset, "outside"},
+    {"ACC behind its result", build_acc, far_offset, "outside"},
+    {"no groups", build_group_norm, no_groups, "groups"},
+    {"fewer than no rotations", build_rope, negative_rotation, "pairs"},
+    {"a stride of 0", build_im2col, no_stride, "shape"},
+    {"a stride of 0 back", build_im2col_back, no_stride, "shape"},
+    {"a mask of one", build_flash_attn_ext, small_mask, "not contiguous"},
+    {"queries of F16", build_flash_attn_ext, half_queries, "F32"},
+    {"states beside the result", build_ssm_scan, overlapping_states, "follow each other"},
+    {"counting in three dimensions", build_count_equal, three_dimensions, "two dimensions"},
+};
+
+#define N_REFUSALS (sizeof(refusals) / sizeof(refusals[0]))
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_REFUSALS; i++) {
+        ctx_t c = context();
+        tensor_t t = refusals[i].build(c);
+        const char *why;
+
+        assert_null(vgr_rules_check(t));
+        refusals[i].spoil(t);
+        why = vgr_rules_check(t);
+        if (!why)
+            fail_msg("accepted: %s", refusals[i].what);
+        if (!strstr(why, refusals[i].why))
+            fail_msg("%s: refused because of: %s", refusals[i].what, why);
+        ggml_free(c);
+    }
+    printf("%zu ops refused, each for its reason\n", N_REFUSALS);
+}
+
+/* ---- Places --------------------------------------------------------------------------------- */
+
+#define ROOM 65536
+
+struct room {
+    uint8_t *base;
+    ggml_backend_buffer_t buffer;
+};
+
+static int make_room(void **state)
+{
+    static struct room r;
+
+    r.base = aligned_alloc(4096, ROOM);
+    memset(r.base, 0, ROOM);
+    r.buffer = ggml_backend_cpu_buffer_from_ptr(r.base, ROOM);
+    *state = &r;
+    return r.buffer ? 0 : -1;
+}
+
+static int leave_room(void **state)
+{
+    struct room *r = *state;
+
+    ggml_backend_buffer_free(r->buffer);
+    free(r->base);
+    return 0;
+}
+
+static void put(struct room *r, tensor_t t, size_t offset)
+{
+    t->buffer = r->buffer;
+    t->data = r->base + offset;
+}
+
+static void test_views_are_where_they_say(void **state)
+{
+    struct room *r = *state;
+    ctx_t c = context();
+    tensor_t a = f32(c, 8, 4, 1, 1), v = ggml_view_1d(c, a, 8, 32), t = ggml_sqr(c, v);
+
+    put(r, a, 0);
+    put(r, v, 32);
+    put(r, t, 4096);
+    assert_null(vgr_rules_check(t));
+    assert_null(vgr_rules_check(v));
+    put(r, v, 36);
+    assert_non_null(vgr_rules_check(t));
+    assert_non_null(vgr_rules_check(v));
+    put(r, v, 32);
+    v->view_offs = 1 << 20;
+    assert_non_null(vgr_rules_check(t));
+    v->view_offs = 32;
+    a->buffer = NULL;
+    assert_non_null(vgr_rules_check(t));
+    a->buffer = r->buffer;
+    t->view_offs = 4;
+    assert_non_null(vgr_rules_check(t));
+    t->view_offs = 0;
+    put(r, t, 4098);
+    assert_non_null(vgr_rules_check(t));
+    ggml_free(c);
+}
+
+static void test_results_on_top_of_sources(void **state)
+{
+    struct room *r = *state;
+    ctx_t c = context();
+    tensor_t a = f32(c, 8, 4, 1, 1), ids = i32(c, 4, 1, 1, 1), sorted, rows, sqr;
+
+    put(r, a, 0);
+    put(r, ids, 1024);
+    sorted = ggml_argsort(c, a, GGML_SORT_ORDER_ASC);
+    put(r, sorted, 4096);
+    assert_null(vgr_rules_check(sorted));
+    put(r, sorted, 0);
+    assert_non_null(vgr_rules_check(sorted));
+
+    rows = ggml_get_rows(c, a, ids);
+    put(r, rows, 4096);
+    assert_null(vgr_rules_check(rows));
+    put(r, rows, 1024 - 64);
+    assert_non_null(vgr_rules_check(rows));
+
+    /* GGML's allocator puts results of such ops on top of their source. */
+    sqr = ggml_sqr(c, a);
+    put(r, sqr, 0);
+    assert_null(vgr_rules_check(sqr));
+    ggml_free(c);
+}
+
+static void test_factors_at_the_end_of_a_buffer(void **state)
+{
+    struct room *r = *state;
+    ctx_t c = context();
+    tensor_t t = build_rope_partial(c);
+
+    put(r, t->src[0], 0);
+    put(r, t->src[1], 8192);
+    put(r, t, 16384);
+    put(r, t->src[2], ROOM - 8 * sizeof(float));
+    assert_null(vgr_rules_check(t));
+    put(r, t->src[2], ROOM - 4 * sizeof(float));
+    assert_non_null(vgr_rules_check(t));
+    ggml_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_op_is_in_the_table),
+        cmocka_unit_test(test_every_rule_has_a_sample),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test_setup_teardown(test_views_are_where_they_say, make_room, leave_room),
+        cmocka_unit_test_setup_teardown(test_results_on_top_of_sources, make_room, leave_room),
+        cmocka_unit_test_setup_teardown(test_factors_at_the_end_of_a_buffer, make_room, leave_room),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
