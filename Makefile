@@ -9,13 +9,16 @@ BUILD := build/obj
 # The host device for `make demo` and `make bench`, such as Vulkan0 or CPU.
 DEVICE ?=
 
+# More options for `make bench`; bench/run --help lists them.
+ARGS ?=
+
 help:
 	@echo 'make demo [DEVICE=NAME]   boot a VM and run an LLM in it on the host device NAME'
 	@echo 'make check                build, then run all the tests that CI runs (15 minutes)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
 	@echo 'make check-full           everything, however long'
 	@echo 'make build                build into $(BUILD)'
-	@echo 'make bench [DEVICE=NAME]  print the figures'
+	@echo 'make bench [DEVICE=NAME]  measure: tables, and build/bench.json (15 minutes)'
 	@echo 'make fmt                  format the C code with clang-format'
 	@echo 'make shell                a shell inside the tool box'
 	@echo 'make clean                remove what was built; `make distclean` the tool box too'
@@ -30,7 +33,7 @@ demo: build
 	@tools/vgr-demo $(if $(DEVICE),--device $(DEVICE))
 
 bench: build
-	@bench/figures $(if $(DEVICE),--device $(DEVICE))
+	@bench/run $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 check check-fast check-full: toolbox
 	@tests/run $(patsubst check-%,%,$@)

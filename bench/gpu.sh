@@ -1,86 +1,104 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# gpu.sh - the speed of vgr on a machine with an NVIDIA GPU, its driver, and nothing else
+# gpu.sh - the benchmark on a machine with an NVIDIA GPU, its driver, and nothing else
 #
-#     bench/bundle                                   # where the tool box is: packs build/gpu-bundle.tar.xz
-#     bench/gpu.sh [--models "1b 8b"] [--out DIR]    # where the GPU is, as root
-#
-# Unpacks the bundle into a folder, chroots into it beside a copy of the driver's libraries, makes the
-# models, checks that greedy text is the same natively and remotely, and runs bench/compare.
+# Unpacks the bundle into a folder, puts a copy of the driver's libraries beside it, and runs
+# bench/run with every program in a chroot there. bench/run itself needs python3.
 
-set -eu
+set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
-models='tiny16 1b 8b'
-out=$top/build/gpu
-rounds=5
-work=/tmp/vgr-gpu
-bundle=$top/build/gpu-bundle.tar.xz
-only=native,vgr,rpc
 
+usage() {
+    cat <<'TEXT'
+usage: bench/gpu.sh [OPTION...] [OPTION of bench/run...]
+
+    bench/bundle                                where the tool box is: packs the bundle
+    bench/gpu.sh --out DIR                      where the GPU is, as root
+
+Prints the benchmark's tables and writes bench.txt and bench.json into DIR. All of it takes less than
+nine minutes on a machine with 16 processors: rounds that would end later are left out.
+
+  --out DIR      the folder for the results (default: build/gpu)
+  --bundle FILE  what bench/bundle packed (default: build/gpu-bundle.tar.xz)
+  --work DIR     the folder to unpack into, below /tmp (default: /tmp/vgr-gpu)
+  --device NAME  the device (default: Vulkan0); CPU needs no driver, and tries the bundle anywhere
+  -h, --help     this text
+
+and of bench/run: --models "tiny16 1b 8b", --parts "probe speed", --peers "native ours", --rounds N, --pp N, --tg N,
+--repetitions N, --quick, --limit S; bench/run --help tells more.
+TEXT
+}
+
+die() {
+    echo "gpu.sh: $*" >&2
+    exit 2
+}
+
+out=$top/build/gpu bundle=$top/build/gpu-bundle.tar.xz work=/tmp/vgr-gpu device=Vulkan0 limit=480
+rest=()
 while [ $# -gt 0 ]; do
     case $1 in
-    --models) models=$2 && shift 2 ;;
-    --out) out=$2 && shift 2 ;;
-    --rounds) rounds=$2 && shift 2 ;;
-    --bundle) bundle=$2 && shift 2 ;;
-    --only) only=$2 && shift 2 ;;
-    *) echo "gpu.sh: unknown option: $1" >&2 && exit 2 ;;
+    -h | --help) usage && exit 0 ;;
+    --out | --bundle | --work | --device | --limit | --models | --parts | --peers | --rounds | --pp | \
+        --tg | --repetitions | --client-timeout)
+        [ $# -ge 2 ] || die "$1: value missing (see --help)"
+        ;;&
+    --out) out=$2 ;;
+    --bundle) bundle=$2 ;;
+    --work) work=$2 ;;
+    --device) device=$2 ;;
+    --limit) limit=$2 ;;
+    --quick) rest+=("$1") && shift && continue ;;
+    --models | --parts | --peers | --rounds | --pp | --tg | --repetitions | --client-timeout)
+        rest+=("$1" "$2")
+        ;;
+    *) die "unknown option: $1 (see --help)" ;;
     esac
+    shift 2
 done
+[ "$(id -u)" -eq 0 ] || die "needs root, for chroot and mount"
+[ -r "$bundle" ] || die "no bundle $bundle: bench/bundle packs it"
+[[ $limit =~ ^[1-9][0-9]*$ ]] || die "--limit: not a number of seconds: $limit"
+[[ $work == /tmp/* ]] || die "--work: not below /tmp: $work"
 
-mkdir -p "$out" "$work/root"
-[ -d "$work/root/vgr" ] || tar -C "$work/root" -xJf "$bundle"
+root=$work/root
+[ ! -e "$root" ] || umount -R "$root"/{proc,sys,dev,tmp} 2>/dev/null || true
+if ! cmp -s "$bundle" "$work/bundle"; then
+    rm -rf --one-file-system "$root"
+    mkdir -p "$root"
+    tar -C "$root" -xJf "$bundle"
+    cp "$bundle" "$work/bundle"
+fi
 
-# The driver's libraries, wherever this machine keeps them.
-glsi=$(find / -name 'libnvidia-glsi.so.*' -not -path "$work/*" 2>/dev/null | head -1)
-[ -n "$glsi" ] || { echo "gpu.sh: no NVIDIA Vulkan driver (libnvidia-glsi.so) here" >&2; exit 1; }
-nvlib=$(dirname "$glsi")
+environment=(HOME="$work")
+if [ "$device" != CPU ]; then
+    # The driver's libraries, wherever this machine keeps them. Copied, not mounted: the folder may be
+    # the system's own, with another libc in it.
+    glsi=$(find / -name 'libnvidia-glsi.so.*' -not -path "$work/*" -print -quit 2>/dev/null || true)
+    [ -n "$glsi" ] || die "no NVIDIA Vulkan driver (libnvidia-glsi.so) here"
+    mkdir -p "$root/vgr/nvidia"
+    cp -Lu "${glsi%/*}"/lib*nvidia*.so.* "$root/vgr/nvidia/" 2>/dev/null || true
+    # Through EGL: the GLX library refuses to start where there is no display.
+    printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.4.0"}}\n' \
+        libEGL_nvidia.so.0 >"$root/vgr/icd.json"
+    # As on any machine in use, shaders that were compiled once are found on the disk.
+    environment+=(VK_DRIVER_FILES=/vgr/icd.json LD_LIBRARY_PATH=/vgr/nvidia
+        __GL_SHADER_DISK_CACHE=1 __GL_SHADER_DISK_CACHE_PATH="$work" __GL_SHADER_DISK_CACHE_SKIP_CLEANUP=1)
+    nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || true
+fi
 
-# Copied, not mounted: the folder may be the system's own, with another libc in it.
-mkdir -p "$work/root/vgr/nvidia"
-cp -Lu "$nvlib"/lib*nvidia*.so.* "$work/root/vgr/nvidia/" 2>/dev/null || true
-
-for d in /proc /sys /dev /tmp; do
-    mkdir -p "$work/root$d"
-    mountpoint -q "$work/root$d" || mount --rbind "$d" "$work/root$d"
+for folder in /proc /sys /dev /tmp; do
+    mount --rbind "$folder" "$root$folder"
+    mount --make-rslave "$root$folder" 2>/dev/null || true
 done
-# Through EGL: the GLX library refuses to start where there is no display.
-echo '{"file_format_version":"1.0.0","ICD":{"library_path":"libEGL_nvidia.so.0","api_version":"1.4.0"}}' \
-    >"$work/root/vgr/icd.json"
-export VK_DRIVER_FILES=/vgr/icd.json LD_LIBRARY_PATH=/vgr/nvidia
-in="chroot $work/root"
+cleanup() {
+    umount -R -l "$root"/{proc,sys,dev,tmp} 2>/dev/null || true
+}
+trap cleanup EXIT
 
-# bench/compare expects the layout of a build folder.
-mkdir -p "$work"/root/vgr/{device,worker,guest}
-for p in device/vgr-device worker/vgr-worker guest/libggml-virtgpu.so; do
-    [ -e "$work/root/vgr/$p" ] || cp "$work/root/vgr/${p#*/}" "$work/root/vgr/$p"
-done
-
-uname -a
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-$in /vgr/worker/vgr-worker --list-devices
-
-list=()
-for m in $models; do
-    [ -e "$work/$m.gguf" ] || $in /vgr/vgr-mkmodel --preset "$m" -o "$work/$m.gguf" >/dev/null
-    list+=(--model "$m=$work/$m.gguf")
-done
-
-# Text first: speed means nothing if the answer is another.
-first=${models%% *}
-args=(-m "$work/$first.gguf" -p Hello -n 64 --temp 0 --seed 1 -no-cnv --ignore-eos -c 512 -ngl 99)
-native=$($in /usr/bin/llama-completion "${args[@]}" -dev Vulkan0 2>/dev/null </dev/null | md5sum)
-$in /vgr/device/vgr-device --direct /tmp/vgr-text.sock --device Vulkan0 \
-    --worker /vgr/worker/vgr-worker --log-level warn &
-daemon=$!
-sleep 3
-remote=$(VGR_DIRECT=/tmp/vgr-text.sock GGML_BACKEND_PATH=/vgr/guest/libggml-virtgpu.so \
-    $in /usr/bin/llama-completion "${args[@]}" -dev VirtGPU0 2>"$out/text.log" </dev/null | md5sum)
-kill "$daemon"
-echo "text of $first: native $native, vgr $remote"
-[ "$native" = "$remote" ] && echo "text identical: yes" || echo "text identical: NO"
-
-python3 "$top/bench/compare" --prefix "$in" --vgr /vgr --device Vulkan0 --rounds "$rounds" \
-    --only "$only" --key gpu --json "$out/gpu.json" "${list[@]}"
+mkdir -p "$out"
+env "${environment[@]}" python3 "$top/bench/run" --prefix "chroot $root" --build /vgr \
+    --model-folder "$work" --device "$device" --out "$out" \
+    --limit $((limit > SECONDS ? limit - SECONDS : 1)) "${rest[@]}"

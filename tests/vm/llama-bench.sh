@@ -3,7 +3,7 @@
 # vgr-test: check 300 12
 #
 # llama-bench runs in a guest, on VirtGPU0 and, over QEMU's user-mode network, on ggml-rpc. The speeds
-# are printed; bench/figures compares them in turns. This is no test of speed.
+# are printed; bench/run compares them in turns. This is no test of speed.
 . "$VGR_TOP/tests/lib.sh"
 
 model tiny16
