@@ -119,7 +119,8 @@ void vgr_conn_publish(struct vgr_conn *c)
 
 void vgr_conn_publish_early(struct vgr_conn *c)
 {
-    if (c->unseen >= PUBLISH_BYTES || vgr_ring_done(&c->ring) >= c->visible)
+    if (c->unseen >= PUBLISH_BYTES ||
+        (vgr_ring_done(&c->ring) >= c->visible && !vgr_ring_asleep(&c->ring)))
         vgr_conn_publish(c);
 }
 

@@ -168,8 +168,8 @@ void vgr_conn_get_later(struct vgr_conn *c, uint32_t block, uint32_t off, uint32
 /* Makes everything pushed visible and wakes the worker if it sleeps. */
 void vgr_conn_publish(struct vgr_conn *c);
 
-/* The same, if the worker should begin: it has nothing to do, or there is much for it. An idle worker
- * then wakes up while the caller prepares what comes next. */
+/* The same, if the worker should begin: there is much for it, or it is awake and has nothing to do. One
+ * that sleeps is left alone: woken for little, it might sleep again before the rest comes. */
 void vgr_conn_publish_early(struct vgr_conn *c);
 
 /* ---- Waiting. Without `lock`. ---------------------------------------------------------------- */

@@ -29,6 +29,11 @@ static uint32_t to_end(uint32_t pos, uint32_t size)
     return size - (pos & (size - 1));
 }
 
+bool vgr_ring_asleep(const struct vgr_ring_producer *r)
+{
+    return __atomic_load_n(&r->ctl->asleep, __ATOMIC_RELAXED);
+}
+
 int vgr_ring_room(struct vgr_ring_producer *r, uint32_t size)
 {
     uint32_t end = to_end(r->tail, r->size);

@@ -62,6 +62,9 @@ uint64_t vgr_ring_commit(struct vgr_ring_producer *r, uint32_t size);
  * the doorbell (it is told so once per sleep). */
 bool vgr_ring_publish(struct vgr_ring_producer *r);
 
+/* Whether the consumer slept when last looked at: a hint, publishing tells for sure. */
+bool vgr_ring_asleep(const struct vgr_ring_producer *r);
+
 /* 0 if a record of `size` bytes fits now, -EAGAIN if not yet, -EPROTO if head is impossible. */
 int vgr_ring_room(struct vgr_ring_producer *r, uint32_t size);
 
