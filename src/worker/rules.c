@@ -148,8 +148,15 @@ static const struct entry table[] = {
 #define TABLE_LEN (sizeof(table) / sizeof(table[0]))
 
 /* Refused whatever they look like. No builder of GGML makes a FLASH_ATTN_BACK any more. */
-static const char *const refused[] = {"MAP_CUSTOM1", "MAP_CUSTOM2", "MAP_CUSTOM3", "CUSTOM",
-                                      "FLASH_ATTN_BACK"};
+static const struct refused {
+    const char *name, *reason;
+} refused[] = {
+    {"MAP_CUSTOM1", "an op that carries a function pointer"},
+    {"MAP_CUSTOM2", "an op that carries a function pointer"},
+    {"MAP_CUSTOM3", "an op that carries a function pointer"},
+    {"CUSTOM", "an op that carries a function pointer"},
+    {"FLASH_ATTN_BACK", "an op that no program can make"},
+};
 
 static const struct entry *find(const char *name)
 {
@@ -160,18 +167,19 @@ static const struct entry *find(const char *name)
     return NULL;
 }
 
-static bool is_refused(const char *name)
+/* Why no tensor of this op is ever taken; NULL for any other op. */
+static const char *always_refused(const char *name)
 {
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        if (!strcmp(refused[i], name))
-            return true;
+        if (!strcmp(refused[i].name, name))
+            return refused[i].reason;
     }
-    return false;
+    return NULL;
 }
 
 int vgr_rules_known(const char *name)
 {
-    return find(name) ? 1 : is_refused(name) ? 0 : -1;
+    return find(name) ? 1 : always_refused(name) ? 0 : -1;
 }
 
 static const struct entry *lookup(enum ggml_op op)
@@ -281,9 +289,10 @@ const char *vgr_rules_check(const struct ggml_tensor *t)
     const struct entry *e = lookup(t->op);
 
     if (!e) {
-        if ((unsigned)t->op < GGML_OP_COUNT && is_refused(ggml_op_name(t->op)))
-            return "an op that carries a pointer, or that no program can make";
-        return "an op without a rule";
+        const char *why =
+            (unsigned)t->op < GGML_OP_COUNT ? always_refused(ggml_op_name(t->op)) : NULL;
+
+        return why ? why : "an op without a rule";
     }
     VGR_REQUIRE_RULE(check_sources(t, e));
     VGR_REQUIRE_RULE(check_place(t));
