@@ -206,9 +206,9 @@ static int add_leaf(struct vgr_graphs *g, const struct ggml_tensor *t, struct vg
     return 0;
 }
 
-/* The reference of node `self` to `t`. */
-static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self, uint32_t *ref,
-                 const struct ggml_tensor **culprit)
+/* The reference of node `self` to `t`; `itself`: it may be that. */
+static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self, bool itself,
+                 uint32_t *ref, const struct ggml_tensor **culprit)
 {
     struct vgr_graph_map *e = map_find(g, t);
     uint32_t index;
@@ -216,7 +216,7 @@ static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t sel
 
     if (e->epoch == g->map_epoch) {
         index = e->index;
-        if (index < g->scratch.n_nodes && index >= self) {
+        if (index < g->scratch.n_nodes && index >= self && !(index == self && itself)) {
             *culprit = t;
             return -ENOTSUP;
         }
@@ -253,7 +253,7 @@ static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t 
     for (int s = 0; s < VGR_SRCS; s++) {
         if (!t->src[s])
             continue;
-        err = refer(g, t->src[s], self, &ref, culprit);
+        err = refer(g, t->src[s], self, true, &ref, culprit);
         if (err)
             return err;
         vgr_graph_records(b)[self].src[s] = ref;
@@ -261,7 +261,7 @@ static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t 
             b->uses[ref - 1]++;
     }
     if (t->view_src) {
-        err = refer(g, t->view_src, self, &ref, culprit);
+        err = refer(g, t->view_src, self, false, &ref, culprit);
         if (err)
             return err;
         vgr_graph_records(b)[self].view_src = ref;

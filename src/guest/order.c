@@ -44,7 +44,7 @@ bool vgr_order_valid(const struct vgr_tensor *records, const uint32_t *node, uin
             return false;
         r = &records[node[i]];
         for (int s = 0; s < VGR_SRCS; s++) {
-            if (!ran(seen, n, r->src[s]))
+            if (r->src[s] != node[i] + 1 && !ran(seen, n, r->src[s]))
                 return false;
         }
         if (!ran(seen, n, r->view_src))

@@ -9,7 +9,8 @@ static int refuse(const char **why, const char *text)
     return -EPROTO;
 }
 
-/* Is the reference `ref` (1 + index, 0: none) of tensor `self` allowed in a graph? */
+/* Is the reference `ref` (1 + index, 0: none) of tensor `self` allowed in a graph, besides the one to
+ * itself that a source may be? */
 static int graph_ref_ok(uint32_t ref, uint32_t self, uint32_t n_nodes, uint32_t n_tensors)
 {
     uint32_t to = ref - 1;
@@ -42,7 +43,7 @@ int vgr_codec_graph(const void *buf, size_t len, uint32_t max_tensors,
         for (int s = 0; s < VGR_SRCS; s++) {
             if (i >= g->n_nodes && t[i].src[s])
                 return refuse(why, "graph has a leaf with sources");
-            if (!graph_ref_ok(t[i].src[s], i, g->n_nodes, g->n_tensors))
+            if (t[i].src[s] != i + 1 && !graph_ref_ok(t[i].src[s], i, g->n_nodes, g->n_tensors))
                 return refuse(why, "graph has a source out of order or out of range");
         }
         if (!graph_ref_ok(t[i].view_src, i, g->n_nodes, g->n_tensors))

@@ -16,7 +16,8 @@
 
 /* Splits the payload of GRAPH_DEFINE (8-aligned). On success *graph and *tensors point into `buf`.
  * Checks: exact length, 1 <= n_nodes <= n_tensors <= max_tensors, and every reference: a node refers
- * to leafs and earlier nodes, a leaf has no sources and only a leaf as view_src, with a lower index.
+ * to leafs, earlier nodes and, as a source, itself; a leaf has no sources and only a leaf as view_src,
+ * with a lower index.
  * Returns 0, or -EPROTO with a constant text in *why. */
 int vgr_codec_graph(const void *buf, size_t len, uint32_t max_tensors,
                     const struct vgr_graph **graph, const struct vgr_tensor **tensors,

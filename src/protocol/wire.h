@@ -411,7 +411,8 @@ static_assert(sizeof(struct vgr_cmd_graph) == 24, "wire");
 
 /* Payload of GRAPH_DEFINE: this, then n_tensors x struct vgr_tensor. The first n_nodes are the
  * graph's nodes in order of execution; the others are its leafs (op NONE whatever they were for the
- * guest). A node refers to leafs and to earlier nodes only; a leaf's view_src is a leaf. */
+ * guest). A node refers to leafs and to earlier nodes only, and in src[] perhaps to itself (a
+ * conversion names its result as the second source); a leaf's view_src is a leaf. */
 struct vgr_graph {
     uint32_t device;
     uint32_t n_nodes;

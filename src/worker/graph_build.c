@@ -48,8 +48,13 @@ int vgr_graph_fill(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i
         return -1;
     if (i >= g->n_nodes)
         t->op = GGML_OP_NONE;
-    for (int s = 0; s < VGR_SRCS; s++)
+    for (int s = 0; s < VGR_SRCS; s++) {
         t->src[s] = vgr_graph_by_ref(g->tensors, w->src[s]);
+        if (t->src[s] == t && t->op != GGML_OP_CPY) {
+            *why = "an op that is its own source";
+            return -1;
+        }
+    }
     t->view_src = vgr_graph_by_ref(g->tensors, w->view_src);
     return 0;
 }

@@ -237,6 +237,7 @@ static struct ggml_tensor *layer(struct ggml_context *ctx, struct ggml_context *
     y = ggml_add(ctx, ggml_rms_norm(ctx, y, 1e-5f), bias);
     y = ggml_mul(ctx, ggml_soft_max(ctx, y), ggml_get_rows(ctx, table, ids));
     y = ggml_silu(ctx, ggml_scale(ctx, y, 50));
+    y = ggml_cast(ctx, ggml_cast(ctx, y, GGML_TYPE_F16), GGML_TYPE_F32); /* its own source */
     half = ggml_view_2d(ctx, y, 48, 8, y->nb[1], 48 * sizeof(float));
     return ggml_cont(ctx, ggml_permute(ctx, half, 1, 0, 2, 3));
 }

@@ -50,10 +50,17 @@ one_worker() {
     [ "$(workers | wc -w)" -eq 1 ]
 }
 
-# holdings: descriptors, mappings and resident KiB of the device
+# holdings: descriptors, mappings and resident KiB of the device once it is at rest: it closes what
+# belonged to a worker a moment after the worker is gone
 holdings() {
-    echo "$(find "/proc/$device/fd" -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")" \
-        "$(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$device/status")"
+    local now='' before i
+    for ((i = 0; i < 50; i++)); do
+        before=$now
+        now="$(find "/proc/$device/fd" -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")"
+        [ "$now" != "$before" ] || break
+        sleep 0.2
+    done
+    echo "$now $(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$device/status")"
 }
 
 # same_holdings BEFORE: the device comes to hold what it held BEFORE, give or take 512 KiB

@@ -59,7 +59,10 @@ static void test_references_must_point_backwards(void **state)
 {
     (void)state;
     good();
-    def.t[0].src[0] = 1; /* itself */
+    def.t[0].src[1] = 1; /* itself, as ggml_cast() does */
+    assert_int_equal(read_def(sizeof(def), 4), 0);
+    good();
+    def.t[0].view_src = 1; /* a view of itself */
     assert_int_equal(read_def(sizeof(def), 4), -EPROTO);
     good();
     def.t[0].src[0] = 2; /* a later node */

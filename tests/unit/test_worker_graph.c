@@ -178,7 +178,7 @@ static void test_bad_graphs_are_refused_with_their_reason(void **state)
     refused(r, &d, "without memory");
     make_add(&d);
     d.t[0].op = GGML_OP_MAP_CUSTOM1;
-    refused(r, &d, "carries a pointer");
+    refused(r, &d, "function pointer");
     make_add(&d);
     d.t[0].op = GGML_OP_UNARY;
     d.t[0].op_params[0] = 99;
