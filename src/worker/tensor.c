@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "protocol/codec.h"
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 static int refuse(const char **why, const char *text)
 {

@@ -9,7 +9,7 @@
 
 #include "rules_ops.h"
 #include "vgr_test.h"
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 static ctx_t context(void)
 {

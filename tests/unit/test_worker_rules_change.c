@@ -8,7 +8,7 @@
 
 #include "rules_change.h"
 #include "vgr_test.h"
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 static ctx_t context(void)
 {

@@ -6,7 +6,7 @@
  */
 #include "rules_run.h"
 #include "vgr_test.h"
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 static ctx_t context(void)
 {

@@ -6,7 +6,7 @@
  */
 #include "rules_run.h"
 #include "vgr_test.h"
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 #define RANDOM_CASES 6000
 #define SEED         20240607u

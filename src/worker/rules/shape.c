@@ -2,7 +2,7 @@
  *
  * Ops that copy, repeat, place, pad, stretch and number elements: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 #include <math.h>
 

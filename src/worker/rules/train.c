@@ -2,7 +2,7 @@
  *
  * Losses and optimizer steps: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 const char *vgr_rule_cross_entropy_loss(const struct ggml_tensor *t)
 {

@@ -6,7 +6,7 @@
  * one that is out of range. Here they are at least kept from changing between a kernel's look at them
  * and their use: no result overlaps its indices.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 const char *vgr_rule_get_rows(const struct ggml_tensor *t)
 {

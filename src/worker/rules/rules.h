@@ -39,7 +39,7 @@ const char *vgr_rules_check(const struct ggml_tensor *t);
 /* Whether there is a rule for the op called `name`: 1; it is refused by name: 0; neither: -1. */
 int vgr_rules_known(const char *name);
 
-/* ---- The vocabulary of rules_*.c ------------------------------------------------------------ */
+/* ---- The vocabulary of the families ------------------------------------------------------------ */
 
 typedef const char *vgr_rule_fn(const struct ggml_tensor *t);
 

@@ -2,7 +2,7 @@
  *
  * Recurrent layers and their states: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 /* The widest step of GGML's CPU kernel for RWKV_WKV7, which has no remainder loop. */
 #define WKV7_STEP 64

@@ -2,7 +2,7 @@
  *
  * Ops that work element by element: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 /* ADD, SUB, MUL, DIV of floats: b is repeated to the shape of a. */
 const char *vgr_rule_binary(const struct ggml_tensor *t)

@@ -2,7 +2,7 @@
  *
  * Attention, and the windows and relative positions of vision models: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 /* q: [k, rows, heads, n], k: [k, kv, kv heads, n], v: [v, kv, kv heads, n], mask: [kv, rows ...], sinks:
  * one number a head; result: [v, heads, rows, n]. */

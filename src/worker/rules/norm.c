@@ -2,7 +2,7 @@
  *
  * Norms, soft max and rotary positions: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 #include <ggml-backend.h>
 

@@ -2,7 +2,7 @@
  *
  * Ops that make less of much, and sorting: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 const char *vgr_rule_sum(const struct ggml_tensor *t)
 {

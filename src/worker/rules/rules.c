@@ -5,7 +5,7 @@
  * The table is keyed by name, which is what identifies an op across versions of GGML (numbers move,
  * and an enumerator that this GGML lacks would not compile). It is matched with the numbers once.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 #define MAX_ELEMENTS ((int64_t)1 << 40)
 

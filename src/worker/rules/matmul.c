@@ -2,7 +2,7 @@
  *
  * Products of matrices, and solving: see rules.h.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 #define HINT_HADAMARD 1
 

@@ -5,7 +5,7 @@
  * Kernels step through their result and look up where the source is, with checks at its borders; so the
  * shape of the result must be exactly what the parameters make of the sources.
  */
-#include "worker/rules.h"
+#include "worker/rules/rules.h"
 
 /* Stride, padding and dilation of one dimension. */
 struct step {
