@@ -87,6 +87,11 @@ const void *vgr_ctx_payload(struct vgr_ctx *c, uint32_t off, uint32_t len)
         vgr_ctx_fail(c, VGR_ERROR_RANGE, "payload at %u of %u bytes is not in the heap", off, len);
         return NULL;
     }
+    if (len > VGR_CTX_MAX_PAYLOAD) {
+        vgr_ctx_fail(c, VGR_ERROR_LIMIT, "a payload of %u bytes: the most is %u", len,
+                     VGR_CTX_MAX_PAYLOAD);
+        return NULL;
+    }
     if (len > c->payload_cap) {
         void *p = realloc(c->payload, len);
 
