@@ -208,9 +208,16 @@ static int serve(struct vgr_options *o)
         .devices = o->devices,
         .n_devices = o->n_devices,
         .limit = o->contexts,
+        .memory_limit = o->memory_limit,
+        .context_memory_limit = o->context_memory_limit,
         .started_ns = vgr_unix_ns(),
     };
 
+    err = vgr_worker_pool_prepare(&p.pool);
+    if (err) {
+        vgr_error("cannot start: %s", strerror(-err));
+        goto out_loop;
+    }
     if (with_vhost && start_vhost(&p, o, &capset))
         goto out_loop;
     if (o->direct_path && start_direct(&p, o, &capset))

@@ -5,10 +5,12 @@
 #ifndef VGR_DEVICE_OPTIONS_H
 #define VGR_DEVICE_OPTIONS_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/account.h"
 #include "worker/boot.h"
 
 enum vgr_device_mode {
@@ -22,6 +24,8 @@ enum vgr_device_mode {
 #define VGR_ARENA_MIN    (1ull << 20)
 #define VGR_ARENA_MAX    ((4ull << 30) - 4096) /* offsets on the wire have 32 bits */
 #define VGR_CONTEXTS_MAX 1024u
+#define VGR_MEMORY_MIN   (1ull << 20) /* a limit under this is a mistake */
+static_assert(VGR_CONTEXTS_MAX <= VGR_ACCOUNT_SLOTS, "a slot for each context");
 
 /* Strings point into argv. */
 struct vgr_options {
@@ -37,6 +41,8 @@ struct vgr_options {
     uint64_t arena_default;
     uint64_t arena_max;
     uint32_t contexts;
+    uint64_t memory_limit; /* 0: none, as with the others */
+    uint64_t context_memory_limit;
     int log_level; /* enum vgr_log_level */
 };
 

@@ -117,6 +117,9 @@ static void json(const struct report *r)
             "  \"contexts_refused\": %llu,\n  \"workers_failed\": %llu,\n",
             r->pool->limit, (unsigned long long)r->pool->opened,
             (unsigned long long)r->pool->refused, (unsigned long long)r->pool->failed);
+    fprintf(out, "  \"memory_limit_bytes\": %llu,\n  \"context_memory_limit_bytes\": %llu,\n",
+            (unsigned long long)r->pool->memory_limit,
+            (unsigned long long)r->pool->context_memory_limit);
     fprintf(out, "  \"totals\": {\n    \"contexts\": %u", r->n);
     json_counters(out, "    ", worker_info, VGR_COUNTER_COUNT, r->total);
     json_counters(out, "    ", front_info, VGR_FRONT_COUNT, r->front_total);
@@ -231,6 +234,10 @@ static void prometheus(const struct report *r)
     number(out, "contexts_limit", false, "contexts that may live at a time", r->pool->limit);
     number(out, "contexts_opened", true, "contexts that got a worker", r->pool->opened);
     number(out, "contexts_refused", true, "contexts that got none", r->pool->refused);
+    number(out, "memory_limit_bytes", false, "device memory for all contexts, 0: no limit",
+           r->pool->memory_limit);
+    number(out, "context_memory_limit_bytes", false, "device memory for a context, 0: no limit",
+           r->pool->context_memory_limit);
     number(out, "workers_failed", true, "workers that ended by themselves", r->pool->failed);
 
     head(out, "context_info", "", false, "of a context", "its worker and how it is attached");

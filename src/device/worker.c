@@ -120,6 +120,9 @@ static int make_boot_file(const struct vgr_worker_pool *pool, const struct vgr_w
         .arena_size = arena->size,
         .context = w->number,
         .n_devices = pool->n_devices,
+        .account_slot = w->slot,
+        .memory_limit = pool->memory_limit,
+        .context_memory_limit = pool->context_memory_limit,
     };
     int fd = memfd_create("vgr-boot", MFD_CLOEXEC);
     int err;
@@ -155,6 +158,45 @@ static int make_counts_file(void)
     err = -errno;
     close(fd);
     return err;
+}
+
+int vgr_worker_pool_prepare(struct vgr_worker_pool *pool)
+{
+    int fd;
+
+    if (pool->account)
+        return 0;
+    fd = vgr_account_create();
+    if (fd < 0)
+        return fd;
+    pool->account = vgr_account_map(fd);
+    if (!pool->account) {
+        int err = -errno;
+
+        close(fd);
+        return err;
+    }
+    pool->account_fd = fd;
+    return 0;
+}
+
+/* There is one for each process that the pool's limit allows. */
+static int take_slot(struct vgr_worker_pool *pool, uint32_t *slot)
+{
+    for (uint32_t i = 0; i < VGR_ACCOUNT_SLOTS; i++) {
+        if (!pool->slot_used[i]) {
+            pool->slot_used[i] = true;
+            *slot = i;
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+static void give_slot(struct vgr_worker_pool *pool, uint32_t slot)
+{
+    vgr_account_clear(pool->account, slot);
+    pool->slot_used[slot] = false;
 }
 
 void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
@@ -206,6 +248,7 @@ static void forget(struct vgr_worker *w)
     if (w->next)
         w->next->prev = w->prev;
     pool->alive--;
+    give_slot(pool, w->slot);
     w->pid = 0;
     close(w->counts_fd);
     w->counts_fd = -1;
@@ -250,6 +293,11 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     w->watch.fd = w->counts_fd = -1;
     if (pool->alive >= pool->limit)
         return -EUSERS;
+    err = vgr_worker_pool_prepare(pool);
+    if (!err)
+        err = take_slot(pool, &w->slot);
+    if (err)
+        return err;
     w->pool = pool;
     w->number = ++pool->last_number;
     w->exited = exited;
@@ -257,8 +305,10 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     w->started_ns = vgr_unix_ns();
 
     env = worker_environment();
-    if (!env)
-        return -ENOMEM;
+    if (!env) {
+        err = -ENOMEM;
+        goto out;
+    }
     boot_fd = make_boot_file(pool, w, arena);
     if (boot_fd < 0) {
         err = boot_fd;
@@ -273,6 +323,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     sources[n++] = doorbell;
     sources[n++] = wakeup;
     sources[n++] = w->counts_fd;
+    sources[n++] = pool->account_fd;
     for (unsigned i = 0; i < arena->n_files; i++)
         sources[n++] = arena->files[i];
 
@@ -309,6 +360,8 @@ out:
         close(boot_fd);
     if (err && w->counts_fd >= 0)
         close(w->counts_fd);
+    if (err)
+        give_slot(pool, w->slot);
     free(env);
     return err;
 }
@@ -341,6 +394,11 @@ void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
             return;
         }
         process_ended(&pool->first->watch, EPOLLIN);
+    }
+    if (pool->account) {
+        vgr_account_unmap(pool->account);
+        close(pool->account_fd);
+        pool->account = NULL;
     }
 }
 

@@ -15,6 +15,9 @@
  * somebody asks, and once more at its end, for the totals. What is read is never lower than what was
  * read before: whoever computes rates can rely on that, whatever the worker does.
  *
+ * What device memory a worker holds is in the pool's account (common/account.h), which the workers
+ * share. It is given back here when the process is reaped: the driver has it then, too.
+ *
  * The pool bounds the number of processes, those that are being killed included: a guest that opens
  * and closes contexts in a loop cannot pile up processes.
  */
@@ -24,6 +27,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "common/account.h"
 #include "device/loop.h"
 #include "worker/boot.h"
 #include "worker/counts.h"
@@ -35,8 +39,13 @@ struct vgr_worker_pool {
     const char *path;           /* of the vgr-worker program */
     const char *const *devices; /* names given to every worker */
     unsigned n_devices;         /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
-    unsigned limit;             /* of processes alive */
+    unsigned limit;             /* of processes alive, at most VGR_ACCOUNT_SLOTS */
     unsigned alive;
+    uint64_t memory_limit;         /* device memory of all workers, bytes; 0: none */
+    uint64_t context_memory_limit; /* of one worker; 0: none */
+    struct vgr_account *account;   /* NULL: not made yet; ends with the pool */
+    int account_fd;
+    bool slot_used[VGR_ACCOUNT_SLOTS]; /* of the account */
     uint32_t last_number;
     struct vgr_worker *first; /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
@@ -63,6 +72,7 @@ struct vgr_worker {
     struct vgr_worker *prev, *next;
     pid_t pid;
     uint32_t number; /* of the context, for log lines */
+    uint32_t slot;   /* in the account of device memory */
     bool killed;
     /* Its context is a VM's: doorbells and wake-ups go through the front, which counts them in
      * front[] and sets this after the start. */
@@ -76,6 +86,9 @@ struct vgr_worker {
      * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
     void (*exited)(struct vgr_worker *w, const char *reason);
 };
+
+/* Makes what all workers share, if it is not there; the first start does so, too. 0 or -errno. */
+int vgr_worker_pool_prepare(struct vgr_worker_pool *pool);
 
 /* Starts a worker on `arena` and sets w->number. `doorbell` and `wakeup` are eventfds. All
  * descriptors stay the caller's. Returns 0 or -errno; -EUSERS: the limit is reached. */

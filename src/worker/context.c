@@ -192,8 +192,12 @@ static int write_reply(struct vgr_ctx *c)
     if (!at || c->hello.reply_off % 8 || sizeof(r) + dict_len > c->hello.reply_cap)
         return vgr_ctx_fail(c, VGR_ERROR_HELLO, "no room for a reply of %zu bytes",
                             sizeof(r) + dict_len);
-    for (uint32_t i = 0; i < c->backends.n; i++)
-        vgr_backends_describe(&c->backends, i, &r.devices[i]);
+    for (uint32_t i = 0; i < c->backends.n; i++) {
+        struct vgr_device_info *d = &r.devices[i];
+
+        vgr_backends_describe(&c->backends, i, d);
+        vgr_memory_clamp(&c->memory, &d->memory_free, &d->memory_total);
+    }
     memcpy(at, &r, sizeof(r));
     if (vgr_names_write(&c->names, at + sizeof(r), dict_len) < 0)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "cannot write the dictionary");

@@ -576,8 +576,10 @@ static int count_fds(void)
 static void contexts_leave_nothing_behind(void **state)
 {
     struct fixture *f = *state;
-    int before = count_fds();
+    int before;
 
+    assert_int_equal(vgr_worker_pool_prepare(&f->pool), 0);
+    before = count_fds();
     for (int i = 0; i < 50; i++) {
         open_worker(f);
         assert_int_equal(ask(f, VGR_GPU_CTX_DESTROY, 1, NULL, 0), VGR_GPU_OK);
