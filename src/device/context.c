@@ -133,10 +133,18 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
 
 void vgr_context_fail(struct vgr_context *c, enum vgr_error error, const char *text)
 {
+    vgr_worker_kill(&c->worker); /* first: it must not write its own reason at the same time */
     if (c->arena)
         tell(c->gpu, c->arena, error, text);
-    vgr_worker_kill(&c->worker);
     complete_fence(c);
+}
+
+static void worker_overdue(struct vgr_worker *w, const char *reason)
+{
+    struct vgr_context *c = vgr_container_of(w, struct vgr_context, worker);
+
+    vgr_context_fail(c, VGR_ERROR_LIMIT, reason);
+    vgr_vq_notify(c->gpu->vq);
 }
 
 /* ---- Resources ---- */
@@ -258,11 +266,13 @@ static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
     if (!err)
         err = vgr_worker_start(c->gpu->pool, &c->worker, arena, c->doorbell, c->wakeup.fd,
                                worker_exited);
-    if (err)
+    if (err) {
         close_events(c);
-    else
-        c->worker.relayed = true;
-    return err;
+        return err;
+    }
+    c->worker.relayed = true;
+    c->worker.overdue = worker_overdue;
+    return 0;
 }
 
 static int refuse(struct vgr_context *c, struct vgr_resource *res, enum vgr_error error,

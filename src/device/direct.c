@@ -99,6 +99,14 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     client_close(c);
 }
 
+static void worker_overdue(struct vgr_worker *w, const char *reason)
+{
+    struct vgr_direct_client *c = vgr_container_of(w, struct vgr_direct_client, worker);
+
+    vgr_worker_kill(w); /* first: it must not write its own reason at the same time */
+    fail_context(c, VGR_ERROR_LIMIT, reason);
+}
+
 static bool is_eventfd(int fd)
 {
     char link[48], target[32];
@@ -184,6 +192,7 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
         fail_context(c, VGR_ERROR_INTERNAL, text);
         return false;
     }
+    c->worker.overdue = worker_overdue;
     vgr_info("context %u opened by a direct client, arena %llu MiB", c->worker.number,
              (unsigned long long)(s->size >> 20));
     return true;

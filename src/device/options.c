@@ -22,6 +22,7 @@ enum {
     OPT_CONTEXTS,
     OPT_MEMORY_LIMIT,
     OPT_CONTEXT_MEMORY_LIMIT,
+    OPT_GRAPH_TIMEOUT,
     OPT_STATS,
     OPT_LOG_LEVEL,
     OPT_WORKER,
@@ -41,6 +42,7 @@ static const struct option long_options[] = {
     {"contexts", required_argument, NULL, OPT_CONTEXTS},
     {"memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT},
     {"context-memory-limit", required_argument, NULL, OPT_CONTEXT_MEMORY_LIMIT},
+    {"graph-timeout", required_argument, NULL, OPT_GRAPH_TIMEOUT},
     {"stats", required_argument, NULL, OPT_STATS},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"worker", required_argument, NULL, OPT_WORKER},
@@ -76,6 +78,8 @@ void vgr_options_help(FILE *out)
           "  --memory-limit SIZE    device memory of all of them together\n"
           "  --context-memory-limit SIZE\n"
           "                         device memory of one\n"
+          "  --graph-timeout SECONDS\n"
+          "                         how long one graph may run; 0: for ever\n"
           "\n"
           "Others:\n"
           "  --stats PATH           tell what is going on at http://vgr/metrics (Prometheus) and\n"
@@ -221,6 +225,14 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
         return parse_memory("--memory-limit", arg, &o->memory_limit, why, why_size);
     case OPT_CONTEXT_MEMORY_LIMIT:
         return parse_memory("--context-memory-limit", arg, &o->context_memory_limit, why, why_size);
+    case OPT_GRAPH_TIMEOUT:
+        if (parse_number(arg, 0, VGR_TIMEOUT_MAX, &n)) {
+            snprintf(why, why_size, "--graph-timeout: '%s' is not a number of seconds, 0 to %u",
+                     arg, VGR_TIMEOUT_MAX);
+            return -EINVAL;
+        }
+        o->graph_timeout = (uint32_t)n;
+        return 0;
     case OPT_STATS:
         o->stats_path = arg;
         return 0;

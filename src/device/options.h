@@ -25,6 +25,7 @@ enum vgr_device_mode {
 #define VGR_ARENA_MAX    ((4ull << 30) - 4096) /* offsets on the wire have 32 bits */
 #define VGR_CONTEXTS_MAX 1024u
 #define VGR_MEMORY_MIN   (1ull << 20) /* a limit under this is a mistake */
+#define VGR_TIMEOUT_MAX  86400u
 static_assert(VGR_CONTEXTS_MAX <= VGR_ACCOUNT_SLOTS, "a slot for each context");
 
 /* Strings point into argv. */
@@ -43,7 +44,8 @@ struct vgr_options {
     uint32_t contexts;
     uint64_t memory_limit; /* 0: none, as with the others */
     uint64_t context_memory_limit;
-    int log_level; /* enum vgr_log_level */
+    uint32_t graph_timeout; /* seconds */
+    int log_level;          /* enum vgr_log_level */
 };
 
 /* Fills `o` from the command line. Returns 0, or -EINVAL with one line for the user in `why`. Opens

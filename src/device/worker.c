@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "device/watchdog.h"
 
 extern char **environ;
 
@@ -220,6 +221,27 @@ void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
         page->devices[i][sizeof(page->devices[i]) - 1] = '\0';
 }
 
+static bool read_since(const struct vgr_worker *w, uint64_t *since)
+{
+    off_t at = offsetof(struct vgr_counts_page, since[VGR_COUNTER_COMPUTING]);
+
+    return pread(w->counts_fd, since, sizeof(*since), at) == (ssize_t)sizeof(*since) && *since;
+}
+
+bool vgr_worker_computing(const struct vgr_worker *w, uint64_t *since, uint32_t *graphs)
+{
+    uint64_t again;
+
+    if (!read_since(w, since) ||
+        pread(w->counts_fd, graphs, sizeof(*graphs), offsetof(struct vgr_counts_page, in_flight)) !=
+            (ssize_t)sizeof(*graphs))
+        return false;
+    if (*graphs > VGR_COUNTS_MAX_IN_FLIGHT)
+        *graphs = VGR_COUNTS_MAX_IN_FLIGHT;
+    /* Else these are the graphs of another time. */
+    return read_since(w, &again) && again == *since;
+}
+
 /* Adds what the worker counted to the pool's sums. */
 static void keep_counters(struct vgr_worker *w)
 {
@@ -353,6 +375,8 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     pool->first = w;
     pool->alive++;
     pool->opened++;
+    if (pool->watchdog)
+        vgr_watchdog_started(pool->watchdog);
     vgr_debug("worker %u started, pid %d, arena %llu KiB in %u runs of %u files", w->number,
               (int)w->pid, (unsigned long long)(arena->size >> 10), arena->n_runs, arena->n_files);
 out:

@@ -33,6 +33,7 @@
 #include "worker/counts.h"
 
 struct vgr_worker;
+struct vgr_watchdog;
 
 struct vgr_worker_pool {
     struct vgr_loop *loop;
@@ -46,6 +47,7 @@ struct vgr_worker_pool {
     struct vgr_account *account;   /* NULL: not made yet; ends with the pool */
     int account_fd;
     bool slot_used[VGR_ACCOUNT_SLOTS]; /* of the account */
+    struct vgr_watchdog *watchdog;     /* NULL: graphs may run for ever */
     uint32_t last_number;
     struct vgr_worker *first; /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
@@ -53,6 +55,7 @@ struct vgr_worker_pool {
     uint64_t opened;                   /* workers started */
     uint64_t refused;                  /* contexts that got none; counted by the fronts */
     uint64_t failed;                   /* workers that ended by themselves */
+    uint64_t timed_out;                /* workers that the watchdog ended */
     uint64_t ended[VGR_COUNTER_COUNT]; /* sums over the workers that are gone */
     uint64_t front_ended[VGR_FRONT_COUNT];
 };
@@ -85,6 +88,9 @@ struct vgr_worker {
     /* Called once, from the event loop, when the process is gone and reaped. `reason` says how it
      * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
     void (*exited)(struct vgr_worker *w, const char *reason);
+    /* The owner's to set after the start, or NULL: the worker must end for `reason`. The owner kills
+     * it and tells the guest. */
+    void (*overdue)(struct vgr_worker *w, const char *reason);
 };
 
 /* Makes what all workers share, if it is not there; the first start does so, too. 0 or -errno. */
@@ -99,6 +105,10 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
 /* Reads a live worker's counters into w->seen, and what else it tells into *page: the names of its
  * devices, each ended with a NUL, VGR_BOOT_MAX_DEVICES at most. Their bytes may be anything. */
 void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page);
+
+/* For a live worker that is computing: since when (vgr_counts_now()), and how many graphs its devices
+ * have. False: it is not. */
+bool vgr_worker_computing(const struct vgr_worker *w, uint64_t *since, uint32_t *graphs);
 
 /* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
 void vgr_worker_kill(struct vgr_worker *w);

@@ -58,8 +58,10 @@ void vgr_ctx_sync(struct vgr_ctx *c)
         s->dirty = false;
         c->dirty--;
     }
-    if (waits)
+    if (waits) {
         vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
+        vgr_counts_in_flight(c->counts, 0);
+    }
     for (uint32_t i = 0; i < c->backends.n; i++)
         c->backends.device[i].staging_used = 0;
     c->routed = 0;

@@ -167,6 +167,9 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
 
     vgr_ctx_order(c, stream);
     c->last_run[g->device] = stream;
+    if (c->counts->in_flight >= VGR_COUNTS_MAX_IN_FLIGHT)
+        vgr_ctx_sync(c);
+    vgr_counts_in_flight(c->counts, c->counts->in_flight + 1);
     vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
     status = ggml_backend_graph_compute_async(s->backend, g->cgraph);
     vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
@@ -174,6 +177,8 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
         return vgr_ctx_fail(c, VGR_ERROR_COMPUTE, "the host failed to compute graph %u: %s", handle,
                             ggml_status_to_string(status));
     vgr_ctx_mark_dirty(c, s);
+    if (!c->dirty)
+        vgr_counts_in_flight(c->counts, 0);
     vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_RUN, 1);
     return 0;
 }

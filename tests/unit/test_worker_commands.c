@@ -580,6 +580,33 @@ static void test_payloads_are_bounded(void **state)
     assert_true(r->c->payload_cap < ARENA);
 }
 
+/* A driver keeps something for every graph that it has not run yet. */
+static void test_graphs_in_flight_are_bounded(void **state)
+{
+    struct rig *r = *state;
+    struct vgr_cmd_run go = {.graph = 1, .stream = 1};
+    const uint64_t *syncs = &r->c->counts->counters[VGR_COUNTER_SYNCS];
+    struct vgr_cmd sync;
+    struct add_graph d;
+    uint64_t before;
+
+    ready_to_add(r);
+    make_add(&d);
+    assert_int_equal(define(r, &d, sizeof(d)), 0);
+    assert_int_equal(RUN(r, go, VGR_CMD_GRAPH_RUN), 0);
+    assert_int_equal(r->c->counts->in_flight, 0); /* this device computes at once */
+
+    r->c->backends.device[0].async = true; /* now nobody knows that it does */
+    before = *syncs;
+    for (uint32_t i = 0; i < 3 * VGR_COUNTS_MAX_IN_FLIGHT; i++) {
+        assert_int_equal(RUN(r, go, VGR_CMD_GRAPH_RUN), 0);
+        assert_int_equal(r->c->counts->in_flight, i % VGR_COUNTS_MAX_IN_FLIGHT + 1);
+        assert_int_equal(*syncs - before, i / VGR_COUNTS_MAX_IN_FLIGHT);
+    }
+    assert_int_equal(RUN(r, sync, VGR_CMD_SYNC), 0);
+    assert_int_equal(r->c->counts->in_flight, 0);
+}
+
 static void test_what_is_done_is_counted(void **state)
 {
     struct rig *r = *state;
@@ -647,6 +674,7 @@ int main(void)
         R(test_queries_answer_support_and_size),
         R(test_tensors_of_all_graphs_are_bounded),
         R(test_payloads_are_bounded),
+        R(test_graphs_in_flight_are_bounded),
         R(test_what_is_done_is_counted),
     };
 
