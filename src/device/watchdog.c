@@ -5,7 +5,8 @@
 
 #include "common/log.h"
 
-#define MS 1000000u
+#define MS       1000000u
+#define GRACE_NS ((uint64_t)VGR_WATCHDOG_GRACE_MS * MS)
 
 static void arm(struct vgr_watchdog *d, uint64_t ns)
 {
@@ -14,29 +15,36 @@ static void arm(struct vgr_watchdog *d, uint64_t ns)
     vgr_timer_set(&d->timer, (uint32_t)(ns / MS + 1));
 }
 
-/* Ends `w` if it is due. Returns how long its graph may still run, or the limit: none runs. */
+static void end(struct vgr_watchdog *d, struct vgr_worker *w, uint64_t now)
+{
+    snprintf(w->overdue, sizeof(w->overdue), "a graph ran longer than the host's limit of %g s",
+             (double)d->limit_ns / 1e9);
+    vgr_warn("context %u ends: %s", w->number, w->overdue);
+    w->tell_at = now + GRACE_NS;
+    w->pool->timed_out++;
+    vgr_worker_kill(w);
+}
+
+/* Ends `w` if it is due. Returns when to look at it again at the latest, in ns from now. */
 static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
 {
-    uint64_t now, since, allowed;
+    uint64_t now = vgr_counts_now(), since, allowed;
     uint32_t graphs;
-    char text[96];
 
+    if (w->tell_at && w->tell_at <= now) {
+        w->tell_at = 0;
+        if (w->tell)
+            w->tell(w);
+    }
+    if (w->tell_at)
+        return w->tell_at - now;
     if (w->killed || !vgr_worker_computing(w, &since, &graphs))
         return d->limit_ns;
-    now = vgr_counts_now();
     allowed = d->limit_ns * (graphs ? graphs : 1);
     if (since >= now || now - since < allowed)
         return since < now ? allowed - (now - since) : d->limit_ns;
-
-    snprintf(text, sizeof(text), "a graph ran longer than the host's limit of %g s",
-             (double)d->limit_ns / 1e9);
-    vgr_warn("context %u ends: %s", w->number, text);
-    w->pool->timed_out++;
-    if (w->overdue)
-        w->overdue(w, text);
-    else
-        vgr_worker_kill(w);
-    return d->limit_ns;
+    end(d, w, now);
+    return GRACE_NS;
 }
 
 static void timer_ready(struct vgr_watch *watch, uint32_t events)

@@ -11,6 +11,10 @@
  * the last look, so looking once in the length of the limit, and once more when a running one is due,
  * finds each at its time. While no worker lives nobody looks.
  *
+ * A worker that is due is killed, and the guest learns why when it is gone, so that its memory is there
+ * for what the guest does next. One that does not die, stuck in its driver, is not waited for: the
+ * guest is told after VGR_WATCHDOG_GRACE_MS.
+ *
  * A device that runs behind is waited for once for several graphs; each of them has the limit's time.
  *
  * A worker that was taken over by its guest can say that it is idle. What bounds it then is what
@@ -20,6 +24,8 @@
 #define VGR_DEVICE_WATCHDOG_H
 
 #include "device/worker.h"
+
+#define VGR_WATCHDOG_GRACE_MS 500u
 
 struct vgr_watchdog {
     struct vgr_watch timer;

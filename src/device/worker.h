@@ -88,9 +88,11 @@ struct vgr_worker {
     /* Called once, from the event loop, when the process is gone and reaped. `reason` says how it
      * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
     void (*exited)(struct vgr_worker *w, const char *reason);
-    /* The owner's to set after the start, or NULL: the worker must end for `reason`. The owner kills
-     * it and tells the guest. */
-    void (*overdue)(struct vgr_worker *w, const char *reason);
+    /* Why the watchdog has killed it, else empty: the owner tells the guest so in `exited`. */
+    char overdue[96];
+    uint64_t tell_at; /* the watchdog's: vgr_counts_now(), 0: never */
+    /* The owner's to set after the start, or NULL: it does not die, so the guest is to be told now. */
+    void (*tell)(struct vgr_worker *w);
 };
 
 /* Makes what all workers share, if it is not there; the first start does so, too. 0 or -errno. */

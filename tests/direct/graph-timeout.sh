@@ -61,4 +61,15 @@ if [ "$status" -eq 0 ] || [ "$status" -ge 128 ]; then
 fi
 same_holdings "$before"
 stop_serving
+
+# Whoever is told has the memory back.
+limit=$((32 << 20))
+serve --device CPU --graph-timeout 1 --memory-limit $limit
+for i in 1 2 3; do
+    printf 'compute 6000\nalloc %d\nquit\n' $limit |
+        on_device "$build/tests/direct/limits" 2>/dev/null >"$VGR_SCRATCH/answers"
+    [ "$(sed 's/ .*//' "$VGR_SCRATCH/answers" | tr '\n' ' ')" = 'failed ok ' ] ||
+        fail "try $i: $(cat "$VGR_SCRATCH/answers")"
+done
+stop_serving
 echo "$rounds graphs ended after at most $slowest ms, llama-bench's with status $status"
