@@ -116,7 +116,9 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
 
     close_events(c);
     c->arena = NULL;
-    if (res && !w->killed) {
+    if (res && w->overdue[0]) {
+        tell(gpu, res, VGR_ERROR_LIMIT, w->overdue);
+    } else if (res && !w->killed) {
         snprintf(text, sizeof(text), "the host's worker process %s", reason);
         tell(gpu, res, VGR_ERROR_WORKER_DIED, text);
     }
@@ -133,10 +135,18 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
 
 void vgr_context_fail(struct vgr_context *c, enum vgr_error error, const char *text)
 {
+    vgr_worker_kill(&c->worker); /* first: it must not write its own reason at the same time */
     if (c->arena)
         tell(c->gpu, c->arena, error, text);
-    vgr_worker_kill(&c->worker);
     complete_fence(c);
+}
+
+static void tell_overdue(struct vgr_worker *w)
+{
+    struct vgr_context *c = vgr_container_of(w, struct vgr_context, worker);
+
+    vgr_context_fail(c, VGR_ERROR_LIMIT, w->overdue);
+    vgr_vq_notify(c->gpu->vq);
 }
 
 /* ---- Resources ---- */
@@ -207,7 +217,7 @@ struct vgr_held *vgr_context_wait(struct vgr_context *c)
 {
     c->worker.front[VGR_FENCES]++;
     complete_fence(c);
-    if (!vgr_worker_alive(&c->worker) || c->worker.killed)
+    if (!vgr_worker_alive(&c->worker) || (c->worker.killed && !c->worker.tell_at))
         return NULL;
     if (c->woken) {
         c->woken = false;
@@ -258,11 +268,13 @@ static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
     if (!err)
         err = vgr_worker_start(c->gpu->pool, &c->worker, arena, c->doorbell, c->wakeup.fd,
                                worker_exited);
-    if (err)
+    if (err) {
         close_events(c);
-    else
-        c->worker.relayed = true;
-    return err;
+        return err;
+    }
+    c->worker.relayed = true;
+    c->worker.tell = tell_overdue;
+    return 0;
 }
 
 static int refuse(struct vgr_context *c, struct vgr_resource *res, enum vgr_error error,

@@ -3,7 +3,7 @@
  * control.h - what a front writes into a context's control page: that it failed, and why.
  *
  * The page belongs to the guest and to the worker. The front writes it only when no worker can: the
- * arena was refused, or the worker is gone. It never acts on what it reads there.
+ * arena was refused, or the worker is gone, or was just killed. It never acts on what it reads there.
  */
 #ifndef VGR_DEVICE_CONTROL_H
 #define VGR_DEVICE_CONTROL_H

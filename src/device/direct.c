@@ -92,11 +92,20 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     struct vgr_direct_client *c = vgr_container_of(w, struct vgr_direct_client, worker);
     char text[128];
 
-    if (!w->killed) {
+    if (w->overdue[0]) {
+        fail_context(c, VGR_ERROR_LIMIT, w->overdue);
+    } else if (!w->killed) {
         snprintf(text, sizeof(text), "the host's worker process %s", reason);
         fail_context(c, VGR_ERROR_WORKER_DIED, text);
     }
     client_close(c);
+}
+
+static void tell_overdue(struct vgr_worker *w)
+{
+    struct vgr_direct_client *c = vgr_container_of(w, struct vgr_direct_client, worker);
+
+    fail_context(c, VGR_ERROR_LIMIT, w->overdue);
 }
 
 static bool is_eventfd(int fd)
@@ -184,6 +193,7 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
         fail_context(c, VGR_ERROR_INTERNAL, text);
         return false;
     }
+    c->worker.tell = tell_overdue;
     vgr_info("context %u opened by a direct client, arena %llu MiB", c->worker.number,
              (unsigned long long)(s->size >> 20));
     return true;

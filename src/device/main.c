@@ -15,7 +15,7 @@
  *   guestmem, virtqueue     guest memory and rings
  *   gpu, resource, pages    the virtio-gpu commands, page lists
  *   context                 a guest context and its fence
- *   worker                  processes
+ *   worker, watchdog        processes
  *   stats, report           what the operator asks
  *   loop                    events
  */
@@ -37,6 +37,7 @@
 #include "device/options.h"
 #include "device/stats.h"
 #include "device/vhost.h"
+#include "device/watchdog.h"
 
 #define EXIT_USAGE 2
 
@@ -47,6 +48,7 @@ struct vgr_program {
     struct vgr_direct direct;
     struct vgr_vhost vhost;
     struct vgr_stats stats;
+    struct vgr_watchdog watchdog;
 };
 
 /* The worker belongs to this very build or installation: beside us in a build folder, under our own
@@ -208,12 +210,21 @@ static int serve(struct vgr_options *o)
         .devices = o->devices,
         .n_devices = o->n_devices,
         .limit = o->contexts,
+        .memory_limit = o->memory_limit,
+        .context_memory_limit = o->context_memory_limit,
         .started_ns = vgr_unix_ns(),
         .max_runs = o->max_mappings,
     };
 
-    if (with_vhost && start_vhost(&p, o, &capset))
+    err = vgr_worker_pool_prepare(&p.pool);
+    if (!err && o->graph_timeout)
+        err = vgr_watchdog_init(&p.watchdog, &p.loop, &p.pool, 1000 * o->graph_timeout);
+    if (err) {
+        vgr_error("cannot start: %s", strerror(-err));
         goto out_loop;
+    }
+    if (with_vhost && start_vhost(&p, o, &capset))
+        goto out_watchdog;
     if (o->direct_path && start_direct(&p, o, &capset))
         goto out_vhost;
     if (o->stats_path && start_stats(&p, o))
@@ -245,6 +256,9 @@ out_direct:
 out_vhost:
     if (with_vhost)
         vgr_vhost_finish(&p.vhost);
+out_watchdog:
+    if (o->graph_timeout)
+        vgr_watchdog_finish(&p.watchdog, &p.loop);
 out_loop:
     vgr_loop_close(&p.loop, &p.signals);
     vgr_loop_finish(&p.loop);

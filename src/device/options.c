@@ -20,6 +20,9 @@ enum {
     OPT_ARENA_SIZE,
     OPT_ARENA_MAX,
     OPT_CONTEXTS,
+    OPT_MEMORY_LIMIT,
+    OPT_CONTEXT_MEMORY_LIMIT,
+    OPT_GRAPH_TIMEOUT,
     OPT_STATS,
     OPT_MAX_MAPPINGS,
     OPT_LOG_LEVEL,
@@ -38,6 +41,9 @@ static const struct option long_options[] = {
     {"arena-size", required_argument, NULL, OPT_ARENA_SIZE},
     {"arena-max", required_argument, NULL, OPT_ARENA_MAX},
     {"contexts", required_argument, NULL, OPT_CONTEXTS},
+    {"memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT},
+    {"context-memory-limit", required_argument, NULL, OPT_CONTEXT_MEMORY_LIMIT},
+    {"graph-timeout", required_argument, NULL, OPT_GRAPH_TIMEOUT},
     {"stats", required_argument, NULL, OPT_STATS},
     {"max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
@@ -68,9 +74,16 @@ void vgr_options_help(FILE *out)
           "  --arena-size SIZE      shared memory that a guest process takes unless it asks for\n"
           "                         another size (default 64M)\n"
           "  --arena-max SIZE       the most that it may ask for (default and limit: 4G - 4K)\n"
+          "\n"
+          "How much of it (default: no limit but the device's own):\n"
           "  --contexts N           guest processes served at a time, 1 to 1024 (default 64)\n"
           "  --max-mappings N       pieces of guest memory that an arena may be made of\n"
           "                         (default 60000)\n"
+          "  --memory-limit SIZE    device memory of all of them together\n"
+          "  --context-memory-limit SIZE\n"
+          "                         device memory of one\n"
+          "  --graph-timeout SECONDS\n"
+          "                         how long one graph may run; 0: for ever\n"
           "\n"
           "Others:\n"
           "  --stats PATH           tell what is going on at http://vgr/metrics (Prometheus) and\n"
@@ -150,6 +163,20 @@ static int parse_arena(const char *option, const char *text, uint64_t *size, cha
     return 0;
 }
 
+static int parse_memory(const char *option, const char *text, uint64_t *size, char *why,
+                        size_t why_size)
+{
+    if (vgr_size_parse(text, size)) {
+        snprintf(why, why_size, "%s: '%s' is not a size (like 512M or 8G)", option, text);
+        return -EINVAL;
+    }
+    if (*size < VGR_MEMORY_MIN) {
+        snprintf(why, why_size, "%s: %s is less than 1M, where nothing runs", option, text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static bool same_path(const char *a, const char *b)
 {
     return a && b && !strcmp(a, b);
@@ -197,6 +224,18 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
             return -EINVAL;
         }
         o->contexts = (uint32_t)n;
+        return 0;
+    case OPT_MEMORY_LIMIT:
+        return parse_memory("--memory-limit", arg, &o->memory_limit, why, why_size);
+    case OPT_CONTEXT_MEMORY_LIMIT:
+        return parse_memory("--context-memory-limit", arg, &o->context_memory_limit, why, why_size);
+    case OPT_GRAPH_TIMEOUT:
+        if (parse_number(arg, 0, VGR_TIMEOUT_MAX, &n)) {
+            snprintf(why, why_size, "--graph-timeout: '%s' is not a number of seconds, 0 to %u",
+                     arg, VGR_TIMEOUT_MAX);
+            return -EINVAL;
+        }
+        o->graph_timeout = (uint32_t)n;
         return 0;
     case OPT_STATS:
         o->stats_path = arg;
@@ -285,6 +324,10 @@ int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, s
     if (same_path(o->socket_path, o->direct_path) || same_path(o->socket_path, o->stats_path) ||
         same_path(o->direct_path, o->stats_path)) {
         snprintf(why, why_size, "--socket-path, --direct and --stats need a path each");
+        return -EINVAL;
+    }
+    if (o->memory_limit && o->context_memory_limit > o->memory_limit) {
+        snprintf(why, why_size, "--context-memory-limit is larger than --memory-limit");
         return -EINVAL;
     }
     if (o->arena_default > o->arena_max) {

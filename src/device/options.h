@@ -5,10 +5,12 @@
 #ifndef VGR_DEVICE_OPTIONS_H
 #define VGR_DEVICE_OPTIONS_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/account.h"
 #include "worker/boot.h"
 
 enum vgr_device_mode {
@@ -22,6 +24,9 @@ enum vgr_device_mode {
 #define VGR_ARENA_MIN    (1ull << 20)
 #define VGR_ARENA_MAX    ((4ull << 30) - 4096) /* offsets on the wire have 32 bits */
 #define VGR_CONTEXTS_MAX 1024u
+#define VGR_MEMORY_MIN   (1ull << 20) /* a limit under this is a mistake */
+#define VGR_TIMEOUT_MAX  86400u
+static_assert(VGR_CONTEXTS_MAX <= VGR_ACCOUNT_SLOTS, "a slot for each context");
 
 /* Strings point into argv. */
 struct vgr_options {
@@ -38,7 +43,10 @@ struct vgr_options {
     uint64_t arena_max;
     uint32_t contexts;
     uint32_t max_mappings; /* of one worker, for its arena */
-    int log_level;         /* enum vgr_log_level */
+    uint64_t memory_limit; /* 0: none, as with the others */
+    uint64_t context_memory_limit;
+    uint32_t graph_timeout; /* seconds */
+    int log_level;          /* enum vgr_log_level */
 };
 
 /* Fills `o` from the command line. Returns 0, or -EINVAL with one line for the user in `why`. Opens

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "device/watchdog.h"
+
 static const struct vgr_counter_info worker_info[] = {VGR_COUNTERS_WORKER(VGR_COUNTER_ROW)};
 static const struct vgr_counter_info front_info[] = {VGR_COUNTERS_FRONT(VGR_COUNTER_ROW)};
 
@@ -73,6 +75,12 @@ static const char *unit_suffix(enum vgr_counter_unit unit)
     return unit == VGR_UNIT_SECONDS ? "_seconds" : "";
 }
 
+/* 0, as with the other limits: none. */
+static unsigned long long timeout_seconds(const struct vgr_worker_pool *pool)
+{
+    return pool->watchdog ? pool->watchdog->limit_ns / 1000000000 : 0;
+}
+
 /* ---- JSON ---- */
 
 static void json_counters(FILE *out, const char *indent, const struct vgr_counter_info *info,
@@ -114,9 +122,16 @@ static void json(const struct report *r)
     put_value(out, VGR_UNIT_SECONDS, r->pool->started_ns);
     fprintf(out,
             ",\n  \"contexts_limit\": %u,\n  \"contexts_opened\": %llu,\n"
-            "  \"contexts_refused\": %llu,\n  \"workers_failed\": %llu,\n",
+            "  \"contexts_refused\": %llu,\n  \"contexts_timed_out\": %llu,\n"
+            "  \"workers_failed\": %llu,\n",
             r->pool->limit, (unsigned long long)r->pool->opened,
-            (unsigned long long)r->pool->refused, (unsigned long long)r->pool->failed);
+            (unsigned long long)r->pool->refused, (unsigned long long)r->pool->timed_out,
+            (unsigned long long)r->pool->failed);
+    fprintf(out,
+            "  \"memory_limit_bytes\": %llu,\n  \"context_memory_limit_bytes\": %llu,\n"
+            "  \"graph_timeout_seconds\": %llu,\n",
+            (unsigned long long)r->pool->memory_limit,
+            (unsigned long long)r->pool->context_memory_limit, timeout_seconds(r->pool));
     fprintf(out, "  \"totals\": {\n    \"contexts\": %u", r->n);
     json_counters(out, "    ", worker_info, VGR_COUNTER_COUNT, r->total);
     json_counters(out, "    ", front_info, VGR_FRONT_COUNT, r->front_total);
@@ -231,6 +246,14 @@ static void prometheus(const struct report *r)
     number(out, "contexts_limit", false, "contexts that may live at a time", r->pool->limit);
     number(out, "contexts_opened", true, "contexts that got a worker", r->pool->opened);
     number(out, "contexts_refused", true, "contexts that got none", r->pool->refused);
+    number(out, "contexts_timed_out", true, "contexts ended because a graph ran for too long",
+           r->pool->timed_out);
+    number(out, "memory_limit_bytes", false, "device memory for all contexts, 0: no limit",
+           r->pool->memory_limit);
+    number(out, "context_memory_limit_bytes", false, "device memory for a context, 0: no limit",
+           r->pool->context_memory_limit);
+    number(out, "graph_timeout_seconds", false, "how long a graph may run, 0: no limit",
+           timeout_seconds(r->pool));
     number(out, "workers_failed", true, "workers that ended by themselves", r->pool->failed);
 
     head(out, "context_info", "", false, "of a context", "its worker and how it is attached");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "device/watchdog.h"
 
 extern char **environ;
 
@@ -120,6 +121,9 @@ static int make_boot_file(const struct vgr_worker_pool *pool, const struct vgr_w
         .arena_size = arena->size,
         .context = w->number,
         .n_devices = pool->n_devices,
+        .account_slot = w->slot,
+        .memory_limit = pool->memory_limit,
+        .context_memory_limit = pool->context_memory_limit,
     };
     int fd = memfd_create("vgr-boot", MFD_CLOEXEC);
     int err;
@@ -157,6 +161,45 @@ static int make_counts_file(void)
     return err;
 }
 
+int vgr_worker_pool_prepare(struct vgr_worker_pool *pool)
+{
+    int fd;
+
+    if (pool->account)
+        return 0;
+    fd = vgr_account_create();
+    if (fd < 0)
+        return fd;
+    pool->account = vgr_account_map(fd);
+    if (!pool->account) {
+        int err = -errno;
+
+        close(fd);
+        return err;
+    }
+    pool->account_fd = fd;
+    return 0;
+}
+
+/* There is one for each process that the pool's limit allows. */
+static int take_slot(struct vgr_worker_pool *pool, uint32_t *slot)
+{
+    for (uint32_t i = 0; i < VGR_ACCOUNT_SLOTS; i++) {
+        if (!pool->slot_used[i]) {
+            pool->slot_used[i] = true;
+            *slot = i;
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+static void give_slot(struct vgr_worker_pool *pool, uint32_t slot)
+{
+    vgr_account_clear(pool->account, slot);
+    pool->slot_used[slot] = false;
+}
+
 void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
 {
     uint64_t now;
@@ -176,6 +219,27 @@ void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
         page->n_devices = VGR_BOOT_MAX_DEVICES;
     for (unsigned i = 0; i < page->n_devices; i++)
         page->devices[i][sizeof(page->devices[i]) - 1] = '\0';
+}
+
+static bool read_since(const struct vgr_worker *w, uint64_t *since)
+{
+    off_t at = offsetof(struct vgr_counts_page, since[VGR_COUNTER_COMPUTING]);
+
+    return pread(w->counts_fd, since, sizeof(*since), at) == (ssize_t)sizeof(*since) && *since;
+}
+
+bool vgr_worker_computing(const struct vgr_worker *w, uint64_t *since, uint32_t *graphs)
+{
+    uint64_t again;
+
+    if (!read_since(w, since) ||
+        pread(w->counts_fd, graphs, sizeof(*graphs), offsetof(struct vgr_counts_page, in_flight)) !=
+            (ssize_t)sizeof(*graphs))
+        return false;
+    if (*graphs > VGR_COUNTS_MAX_IN_FLIGHT)
+        *graphs = VGR_COUNTS_MAX_IN_FLIGHT;
+    /* Else these are the graphs of another time. */
+    return read_since(w, &again) && again == *since;
 }
 
 /* Adds what the worker counted to the pool's sums. */
@@ -206,6 +270,7 @@ static void forget(struct vgr_worker *w)
     if (w->next)
         w->next->prev = w->prev;
     pool->alive--;
+    give_slot(pool, w->slot);
     w->pid = 0;
     close(w->counts_fd);
     w->counts_fd = -1;
@@ -250,6 +315,11 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     w->watch.fd = w->counts_fd = -1;
     if (pool->alive >= pool->limit)
         return -EUSERS;
+    err = vgr_worker_pool_prepare(pool);
+    if (!err)
+        err = take_slot(pool, &w->slot);
+    if (err)
+        return err;
     w->pool = pool;
     w->number = ++pool->last_number;
     w->exited = exited;
@@ -257,8 +327,10 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     w->started_ns = vgr_unix_ns();
 
     env = worker_environment();
-    if (!env)
-        return -ENOMEM;
+    if (!env) {
+        err = -ENOMEM;
+        goto out;
+    }
     boot_fd = make_boot_file(pool, w, arena);
     if (boot_fd < 0) {
         err = boot_fd;
@@ -273,6 +345,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     sources[n++] = doorbell;
     sources[n++] = wakeup;
     sources[n++] = w->counts_fd;
+    sources[n++] = pool->account_fd;
     for (unsigned i = 0; i < arena->n_files; i++)
         sources[n++] = arena->files[i];
 
@@ -302,6 +375,8 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     pool->first = w;
     pool->alive++;
     pool->opened++;
+    if (pool->watchdog)
+        vgr_watchdog_started(pool->watchdog);
     vgr_debug("worker %u started, pid %d, arena %llu KiB in %u runs of %u files", w->number,
               (int)w->pid, (unsigned long long)(arena->size >> 10), arena->n_runs, arena->n_files);
 out:
@@ -309,6 +384,8 @@ out:
         close(boot_fd);
     if (err && w->counts_fd >= 0)
         close(w->counts_fd);
+    if (err)
+        give_slot(pool, w->slot);
     free(env);
     return err;
 }
@@ -341,6 +418,11 @@ void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
             return;
         }
         process_ended(&pool->first->watch, EPOLLIN);
+    }
+    if (pool->account) {
+        vgr_account_unmap(pool->account);
+        close(pool->account_fd);
+        pool->account = NULL;
     }
 }
 

@@ -15,6 +15,9 @@
  * somebody asks, and once more at its end, for the totals. What is read is never lower than what was
  * read before: whoever computes rates can rely on that, whatever the worker does.
  *
+ * What device memory a worker holds is in the pool's account (common/account.h), which the workers
+ * share. It is given back here when the process is reaped: the driver has it then, too.
+ *
  * The pool bounds the number of processes, those that are being killed included: a guest that opens
  * and closes contexts in a loop cannot pile up processes.
  */
@@ -24,20 +27,28 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "common/account.h"
 #include "device/loop.h"
 #include "worker/boot.h"
 #include "worker/counts.h"
 
 struct vgr_worker;
+struct vgr_watchdog;
 
 struct vgr_worker_pool {
     struct vgr_loop *loop;
     const char *path;           /* of the vgr-worker program */
     const char *const *devices; /* names given to every worker */
     unsigned n_devices;         /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
-    unsigned limit;             /* of processes alive */
+    unsigned limit;             /* of processes alive, at most VGR_ACCOUNT_SLOTS */
     unsigned max_runs;          /* of one worker's arena; at most VGR_BOOT_MAX_RUNS */
     unsigned alive;
+    uint64_t memory_limit;         /* device memory of all workers, bytes; 0: none */
+    uint64_t context_memory_limit; /* of one worker; 0: none */
+    struct vgr_account *account;   /* NULL: not made yet; ends with the pool */
+    int account_fd;
+    bool slot_used[VGR_ACCOUNT_SLOTS]; /* of the account */
+    struct vgr_watchdog *watchdog;     /* NULL: graphs may run for ever */
     uint32_t last_number;
     struct vgr_worker *first; /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
@@ -45,6 +56,7 @@ struct vgr_worker_pool {
     uint64_t opened;                   /* workers started */
     uint64_t refused;                  /* contexts that got none; counted by the fronts */
     uint64_t failed;                   /* workers that ended by themselves */
+    uint64_t timed_out;                /* workers that the watchdog ended */
     uint64_t ended[VGR_COUNTER_COUNT]; /* sums over the workers that are gone */
     uint64_t front_ended[VGR_FRONT_COUNT];
 };
@@ -64,6 +76,7 @@ struct vgr_worker {
     struct vgr_worker *prev, *next;
     pid_t pid;
     uint32_t number; /* of the context, for log lines */
+    uint32_t slot;   /* in the account of device memory */
     bool killed;
     /* Its context is a VM's: doorbells and wake-ups go through the front, which counts them in
      * front[] and sets this after the start. */
@@ -76,7 +89,15 @@ struct vgr_worker {
     /* Called once, from the event loop, when the process is gone and reaped. `reason` says how it
      * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
     void (*exited)(struct vgr_worker *w, const char *reason);
+    /* Why the watchdog has killed it, else empty: the owner tells the guest so in `exited`. */
+    char overdue[96];
+    uint64_t tell_at; /* the watchdog's: vgr_counts_now(), 0: never */
+    /* The owner's to set after the start, or NULL: it does not die, so the guest is to be told now. */
+    void (*tell)(struct vgr_worker *w);
 };
+
+/* Makes what all workers share, if it is not there; the first start does so, too. 0 or -errno. */
+int vgr_worker_pool_prepare(struct vgr_worker_pool *pool);
 
 /* Starts a worker on `arena` and sets w->number. `doorbell` and `wakeup` are eventfds. All
  * descriptors stay the caller's. Returns 0 or -errno; -EUSERS: the limit is reached. */
@@ -87,6 +108,10 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
 /* Reads a live worker's counters into w->seen, and what else it tells into *page: the names of its
  * devices, each ended with a NUL, VGR_BOOT_MAX_DEVICES at most. Their bytes may be anything. */
 void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page);
+
+/* For a live worker that is computing: since when (vgr_counts_now()), and how many graphs its devices
+ * have. False: it is not. */
+bool vgr_worker_computing(const struct vgr_worker *w, uint64_t *since, uint32_t *graphs);
 
 /* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
 void vgr_worker_kill(struct vgr_worker *w);

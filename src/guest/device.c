@@ -96,6 +96,12 @@ bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_
             vgr_opcache_put(&d->cache, &q, hash, answer);
     }
     pthread_mutex_unlock(&d->cache_lock);
+    if (!ok && vgr_conn_failed(c)) {
+        /* A graph for a host that is gone must fail when it is computed. Without this, GGML finds no
+         * backend for what lies in the host's buffers, and ends the program. */
+        *answer = (struct vgr_query_reply){.supported = 1};
+        ok = true;
+    }
     vgr_conn_release(c);
     return ok;
 }

@@ -66,7 +66,8 @@ struct vgr_counter_info {
     X(UPLOADS_STAGED, uploads_staged, COUNT, "uploads that did not wait for the device")           \
     X(COMPUTING, computing, SECONDS, "time running graphs, or waiting for the device to finish")   \
     X(ASLEEP, asleep, SECONDS, "time asleep, with nothing to do")                                  \
-    X(BUFFER_BYTES, buffer_bytes, LEVEL, "device memory held")
+    X(BUFFER_BYTES, buffer_bytes, LEVEL, "device memory held")                                     \
+    X(ALLOCS_REFUSED, allocs_refused, COUNT, "times that there was no device memory, or a limit")
 
 /* Of a VM's context: what goes through the front. Direct clients and workers meet without it. */
 #define VGR_COUNTERS_FRONT(X)                                                                      \

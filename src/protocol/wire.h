@@ -110,7 +110,7 @@ enum vgr_error {
     VGR_ERROR_RANGE = 8,        /* outside a buffer or the heap */
     VGR_ERROR_GRAPH = 9,        /* graph refused: structure, op, type, extent */
     VGR_ERROR_COMPUTE = 10,     /* the host's backend failed to compute */
-    VGR_ERROR_LIMIT = 11,       /* one of the limits in struct vgr_reply */
+    VGR_ERROR_LIMIT = 11,       /* a limit of the host; the text says which */
     VGR_ERROR_WORKER_DIED = 12, /* written by the front */
     VGR_ERROR_INTERNAL = 13,    /* the host ran out of something */
 };

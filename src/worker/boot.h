@@ -11,7 +11,8 @@
  *   4      doorbell: eventfd, read by the worker
  *   5      wake-up: eventfd, written by the worker
  *   6      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
- *   7...   n_fds files that hold the arena's pages
+ *   7      account: a sealed memfd with the device memory of all workers (common/account.h)
+ *   8...   n_fds files that hold the arena's pages
  *
  * The worker's first act is to map the runs, in order, as one linear arena; then it closes the boot
  * file and the page files, before it reads a byte that the guest wrote. The front has validated the
@@ -34,7 +35,8 @@
 #define VGR_BOOT_DOORBELL_FD 4
 #define VGR_BOOT_WAKEUP_FD   5
 #define VGR_BOOT_COUNTS_FD   6
-#define VGR_BOOT_FILES_FD    7
+#define VGR_BOOT_ACCOUNT_FD  7
+#define VGR_BOOT_FILES_FD    8
 #define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
 
@@ -49,10 +51,14 @@ struct vgr_boot {
     uint32_t magic;
     uint32_t n_fds;
     uint32_t n_runs;
-    uint32_t log_level;                     /* as in common/log.h */
-    uint64_t arena_size;                    /* sum of the runs' lengths; multiple of 4096 */
-    uint32_t context;                       /* the front's number, for log lines */
-    uint32_t n_devices;                     /* 0: every GPU, or the CPU where there is none */
+    uint32_t log_level;    /* as in common/log.h */
+    uint64_t arena_size;   /* sum of the runs' lengths; multiple of 4096 */
+    uint32_t context;      /* the front's number, for log lines */
+    uint32_t n_devices;    /* 0: every GPU, or the CPU where there is none */
+    uint32_t account_slot; /* this worker's */
+    uint32_t reserved;
+    uint64_t memory_limit;                  /* device memory of all workers of the front; 0: none */
+    uint64_t context_memory_limit;          /* of this one; 0: none */
     char devices[VGR_BOOT_MAX_DEVICES][64]; /* names of host devices ("Vulkan0", "CPU") */
 };
 

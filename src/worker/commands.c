@@ -15,6 +15,7 @@
  */
 #include <string.h>
 
+#include "common/log.h"
 #include "protocol/codec.h"
 #include "worker/context.h"
 #include "worker/graph.h"
@@ -119,14 +120,13 @@ static int cmd_stream_wait(struct vgr_ctx *c, const void *cmd)
     return 0;
 }
 
-/* More than the device has at all is refused before GGML tries: on a CPU the allocation would
- * succeed, and zeroing it would take the host down. */
-static bool fits_device(const struct vgr_host_device *dev, uint64_t size)
+/* A guest may ask again and again: one line each. */
+static void tell_refusal(struct vgr_ctx *c, uint64_t size, const char *why)
 {
-    size_t free = 0, total = 0;
-
-    ggml_backend_dev_memory(dev->dev, &free, &total);
-    return !total || size <= total;
+    vgr_counts_add(c->counts, VGR_COUNTER_ALLOCS_REFUSED, 1);
+    vgr_log(c->memory.told ? VGR_LOG_DEBUG : VGR_LOG_WARN,
+            "no %llu bytes of device memory for the guest: %s", (unsigned long long)size, why);
+    c->memory.told = true;
 }
 
 static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
@@ -134,8 +134,8 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
     const struct vgr_cmd_alloc *m = cmd;
     struct vgr_alloc_reply reply = {0};
     struct vgr_host_buffer *b;
-    const struct vgr_host_device *dev;
     void *at = reply_at(c, m->reply_off, sizeof(reply));
+    const char *why;
 
     if (!at || check_device(c, m->device))
         return -1;
@@ -146,9 +146,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "an empty buffer, or one of unknown usage");
 
     b = &c->buffers[m->buffer];
-    dev = &c->backends.device[m->device];
-    if (m->size <= ggml_backend_buft_get_max_size(dev->buft) && fits_device(dev, m->size))
-        b->buffer = ggml_backend_buft_alloc_buffer(dev->buft, m->size);
+    b->buffer = vgr_memory_alloc(&c->memory, &c->backends.device[m->device], m->size, &why);
     if (b->buffer) {
         b->base = ggml_backend_buffer_get_base(b->buffer);
         b->size = ggml_backend_buffer_get_size(b->buffer);
@@ -160,6 +158,8 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         ggml_backend_buffer_clear(b->buffer, 0);
         reply.ok = 1;
         reply.size = b->size;
+    } else {
+        tell_refusal(c, m->size, why);
     }
     memcpy(at, &reply, sizeof(reply));
     return 0;
@@ -173,7 +173,7 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
     if (!b)
         return -1;
     vgr_ctx_sync(c);
-    ggml_backend_buffer_free(b->buffer);
+    vgr_memory_free(&c->memory, b->buffer);
     vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, -b->size);
     b->buffer = NULL;
     return 0;
@@ -418,6 +418,7 @@ static int cmd_query_memory(struct vgr_ctx *c, const void *cmd)
     ggml_backend_dev_memory(c->backends.device[m->device].dev, &free, &total);
     reply.free = free;
     reply.total = total;
+    vgr_memory_clamp(&c->memory, &reply.free, &reply.total);
     memcpy(at, &reply, sizeof(reply));
     return 0;
 }

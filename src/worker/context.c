@@ -58,8 +58,10 @@ void vgr_ctx_sync(struct vgr_ctx *c)
         s->dirty = false;
         c->dirty--;
     }
-    if (waits)
+    if (waits) {
         vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
+        vgr_counts_in_flight(c->counts, 0);
+    }
     for (uint32_t i = 0; i < c->backends.n; i++)
         c->backends.device[i].staging_used = 0;
     c->routed = 0;
@@ -85,6 +87,11 @@ const void *vgr_ctx_payload(struct vgr_ctx *c, uint32_t off, uint32_t len)
 
     if (!src || off % 8) {
         vgr_ctx_fail(c, VGR_ERROR_RANGE, "payload at %u of %u bytes is not in the heap", off, len);
+        return NULL;
+    }
+    if (len > VGR_CTX_MAX_PAYLOAD) {
+        vgr_ctx_fail(c, VGR_ERROR_LIMIT, "a payload of %u bytes: the most is %u", len,
+                     VGR_CTX_MAX_PAYLOAD);
         return NULL;
     }
     if (len > c->payload_cap) {
@@ -187,8 +194,12 @@ static int write_reply(struct vgr_ctx *c)
     if (!at || c->hello.reply_off % 8 || sizeof(r) + dict_len > c->hello.reply_cap)
         return vgr_ctx_fail(c, VGR_ERROR_HELLO, "no room for a reply of %zu bytes",
                             sizeof(r) + dict_len);
-    for (uint32_t i = 0; i < c->backends.n; i++)
-        vgr_backends_describe(&c->backends, i, &r.devices[i]);
+    for (uint32_t i = 0; i < c->backends.n; i++) {
+        struct vgr_device_info *d = &r.devices[i];
+
+        vgr_backends_describe(&c->backends, i, d);
+        vgr_memory_clamp(&c->memory, &d->memory_free, &d->memory_total);
+    }
     memcpy(at, &r, sizeof(r));
     if (vgr_names_write(&c->names, at + sizeof(r), dict_len) < 0)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "cannot write the dictionary");

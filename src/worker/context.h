@@ -35,11 +35,17 @@
 #include "worker/arena.h"
 #include "worker/backends.h"
 #include "worker/counts.h"
+#include "worker/memory.h"
 
 #define VGR_CTX_MAX_BUFFERS 4096u
 #define VGR_CTX_MAX_STREAMS 64u
 #define VGR_CTX_MAX_GRAPHS  1024u /* guests share them out among streams: keep it far above these */
 #define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
+/* In all graphs that are kept. One takes some 700 bytes, so these are 1.5 GB of the host's memory; 16
+ * graphs of a large language model have 50,000. */
+#define VGR_CTX_MAX_KEPT (2u << 20)
+/* The longest that any command needs, a patch of every tensor. */
+#define VGR_CTX_MAX_PAYLOAD (VGR_CTX_MAX_TENSORS * (uint32_t)sizeof(struct vgr_graph_patch))
 
 struct vgr_host_graph;
 
@@ -83,12 +89,14 @@ struct vgr_ctx {
     struct vgr_host_buffer buffers[VGR_CTX_MAX_BUFFERS + 1]; /* [0] is never used */
     struct vgr_host_stream streams[VGR_CTX_MAX_STREAMS + 1];
     struct vgr_host_graph *graphs[VGR_CTX_MAX_GRAPHS + 1];
+    uint32_t kept_tensors; /* in all of graphs[] */
 
     struct ggml_context *query; /* scratch for QUERY_OP */
     uint64_t *record;           /* the command being run */
     void *payload;              /* private copy of its heap payload */
     size_t payload_cap;
 
+    struct vgr_memory memory;
     struct vgr_counts_page *counts; /* shared with the front */
 };
 

@@ -26,11 +26,16 @@
 
 #define VGR_COUNTS_SIZE 4096u
 
+/* A worker waits for its devices before they have more graphs than this to do: nothing else bounds
+ * what a driver must keep for them. */
+#define VGR_COUNTS_MAX_IN_FLIGHT 16u
+
 struct vgr_counts_page {
     uint64_t counters[64];                  /* enum vgr_counter */
     uint64_t since[64];                     /* of unit SECONDS: start of a span not yet in there */
     char devices[VGR_BOOT_MAX_DEVICES][64]; /* names, those offered */
     uint32_t n_devices;                     /* 0: not known yet */
+    uint32_t in_flight; /* graphs given to devices that have not been waited for since */
 };
 static_assert(sizeof(struct vgr_counts_page) <= VGR_COUNTS_SIZE && VGR_COUNTER_COUNT <= 64,
               "counts");
@@ -59,6 +64,12 @@ static inline void vgr_counts_set(struct vgr_counts_page *p, enum vgr_counter id
 static inline void vgr_counts_add(struct vgr_counts_page *p, enum vgr_counter id, uint64_t n)
 {
     vgr_counts_set(p, id, __atomic_load_n(&p->counters[id], __ATOMIC_RELAXED) + n);
+}
+
+/* Before VGR_COUNTER_COMPUTING begins for one graph more, and after it ended for all. */
+static inline void vgr_counts_in_flight(struct vgr_counts_page *p, uint32_t n)
+{
+    __atomic_store_n(&p->in_flight, n, __ATOMIC_RELEASE);
 }
 
 /* Around what is counted in seconds; not nested. The clock costs some 20 ns and no system call. */

@@ -36,6 +36,16 @@ static int refuse(struct vgr_ctx *c, uint32_t handle, const struct vgr_host_grap
                         g->n_tensors, i < g->n_nodes ? ggml_op_name(t->op) : "leaf", why);
 }
 
+/* Ends what the handle holds, if anything. */
+static void drop(struct vgr_ctx *c, uint32_t handle)
+{
+    if (!c->graphs[handle])
+        return;
+    c->kept_tensors -= c->graphs[handle]->n_tensors;
+    vgr_graph_destroy(c->graphs[handle]);
+    c->graphs[handle] = NULL;
+}
+
 int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, uint32_t len)
 {
     const struct vgr_graph *d;
@@ -52,8 +62,10 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
         return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "graph %u: no device %u", handle, d->device);
 
     vgr_ctx_sync(c);
-    vgr_graph_destroy(c->graphs[handle]);
-    c->graphs[handle] = NULL;
+    drop(c, handle);
+    if (d->n_tensors > VGR_CTX_MAX_KEPT - c->kept_tensors)
+        return vgr_ctx_fail(c, VGR_ERROR_LIMIT, "graph %u: more than %u tensors in all graphs",
+                            handle, VGR_CTX_MAX_KEPT);
     g = vgr_graph_new(d, wire);
     if (!g)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for graph %u", handle);
@@ -73,6 +85,7 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
         goto fail;
     }
     c->graphs[handle] = g;
+    c->kept_tensors += g->n_tensors;
     vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_DEFINED, 1);
     return 0;
 
@@ -154,6 +167,9 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
 
     vgr_ctx_order(c, stream);
     c->last_run[g->device] = stream;
+    if (c->counts->in_flight >= VGR_COUNTS_MAX_IN_FLIGHT)
+        vgr_ctx_sync(c);
+    vgr_counts_in_flight(c->counts, c->counts->in_flight + 1);
     vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
     status = ggml_backend_graph_compute_async(s->backend, g->cgraph);
     vgr_counts_end(c->counts, VGR_COUNTER_COMPUTING);
@@ -161,18 +177,17 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
         return vgr_ctx_fail(c, VGR_ERROR_COMPUTE, "the host failed to compute graph %u: %s", handle,
                             ggml_status_to_string(status));
     vgr_ctx_mark_dirty(c, s);
+    if (!c->dirty)
+        vgr_counts_in_flight(c->counts, 0);
     vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_RUN, 1);
     return 0;
 }
 
 int vgr_graph_free(struct vgr_ctx *c, uint32_t handle)
 {
-    struct vgr_host_graph *g = find(c, handle);
-
-    if (!g)
+    if (!find(c, handle))
         return -1;
     vgr_ctx_sync(c);
-    vgr_graph_destroy(g);
-    c->graphs[handle] = NULL;
+    drop(c, handle);
     return 0;
 }

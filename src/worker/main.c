@@ -7,8 +7,8 @@
  * Stages
  * ------
  *
- * 1. Map the arena and the page of counters, close every file of guest memory. From here on the process holds what its
- *    context may see anyway.
+ * 1. Map the arena, the page of counters and the account of device memory, close every file of guest
+ *    memory. From here on the process holds what its context may see anyway.
  * 2. no_new_privs; die with the front.
  * 3. Load GGML and its GPU libraries. The sandbox's first stage goes before this, its second after
  *    it (SECURITY: issue "Hostile guests").
@@ -76,6 +76,11 @@ static int serve(void)
     c->counts = vgr_counts_map();
     if (!c->counts) {
         vgr_error("cannot map the page of counters: %m");
+        return 1;
+    }
+    ret = vgr_memory_init(&c->memory, &boot);
+    if (ret) {
+        vgr_error("cannot map the account of device memory: %s", strerror(-ret));
         return 1;
     }
     c->doorbell_fd = VGR_BOOT_DOORBELL_FD;

@@ -34,6 +34,11 @@ refuses "--device: ''" "$vgr_device" --direct "$socket" --device ''
 refuses 'no device named Toaster7' "$vgr_device" --direct "$socket" --device Toaster7
 refuses "--arena-size: '64X'" "$vgr_device" --direct "$socket" --arena-size 64X
 refuses '--arena-size: 8G' "$vgr_device" --direct "$socket" --arena-size 8G
+refuses "--memory-limit: 'lots'" "$vgr_device" --direct "$socket" --memory-limit lots
+refuses '--memory-limit: 8 is less than 1M' "$vgr_device" --direct "$socket" --memory-limit 8
+refuses '--context-memory-limit is larger' "$vgr_device" --direct "$socket" --memory-limit 1G \
+    --context-memory-limit 2G
+refuses "--graph-timeout: 'soon'" "$vgr_device" --direct "$socket" --graph-timeout soon
 refuses '--log-level: ' "$vgr_device" --direct "$socket" --log-level loud
 refuses '--fd' "$vgr_device" --fd 99
 refuses "$VGR_SCRATCH/none/socket" "$vgr_device" --direct "$VGR_SCRATCH/none/socket"

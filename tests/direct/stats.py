@@ -8,6 +8,7 @@
   stats.py agree SOCKET VGR-STATS-LINE   the context has ended; the totals are the guest's own figures
   stats.py agree-async SOCKET LINE       the same, on a device that computes behind its calls
   stats.py library PLUGIN                opens a connection and asks the library, in this process
+  stats.py has SOCKET NAME=VALUE...      the totals or figures of vgr-device are so, in both formats
   stats.py vm SOCKET                     waits for a VM's context to come and go; prints the totals
   stats.py vm-agrees FILE LINE           what that printed is what the guest in the VM counts
 """
@@ -200,6 +201,16 @@ def agree_async(path, line):
     return f"{share:.2f} of the guest's wait was computing"
 
 
+def has(path, *wanted):
+    stats, metrics = ask(path)
+    figures = {**stats, **stats["totals"]}
+    for pair in wanted:
+        name, value = pair.split("=")
+        check(figures.get(name) == float(value), f"{name}: {figures.get(name)} instead of {value}")
+        series = metrics.get("vgr_" + name) or metrics.get(f"vgr_{name}_total")
+        check(series == {(): float(value)}, f"{name}: {series} instead of {value}")
+
+
 def vm(path):
     end, seen = time.time() + 200, 0
     while time.time() < end:
@@ -255,6 +266,8 @@ def main():
         print(*watch(path, *rest))
     elif command == "agree-async":
         print(agree_async(path, *rest))
+    elif command == "has":
+        has(path, *rest)
     elif command == "library":
         library(path)
     elif command == "vm":

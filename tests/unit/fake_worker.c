@@ -61,8 +61,9 @@ int main(int argc, char **argv)
     size = map_arena(&arena);
     ctl = (struct vgr_control *)arena;
     counts = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, VGR_BOOT_COUNTS_FD, 0);
-    /* The front reads it: nobody may cut it short. */
-    if (counts == MAP_FAILED || !ftruncate(VGR_BOOT_COUNTS_FD, 0))
+    /* The front reads them: nobody may cut them short. */
+    if (counts == MAP_FAILED || !ftruncate(VGR_BOOT_COUNTS_FD, 0) ||
+        !ftruncate(VGR_BOOT_ACCOUNT_FD, 0))
         exit(96);
     strcpy(counts->devices[0], "Fake0");
     counts->n_devices = 1;

@@ -6,8 +6,10 @@
 
 #include <dirent.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "common/log.h"
+#include "device/watchdog.h"
 #include "fake_worker.h"
 
 static void worker_gets_the_arena(void **state)
@@ -220,6 +222,34 @@ static void reason_of_the_worker_is_kept(void **state)
     assert_string_equal(control(f)->error_text, "said the worker");
 }
 
+static void an_endless_graph_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_watchdog dog;
+    struct vgr_counts_page *page;
+    int head;
+
+    assert_int_equal(vgr_watchdog_init(&dog, &f->loop, &f->pool, 50), 0);
+    open_worker(f);
+    submit_wait(f, 5, 1, 77);
+    page = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                context(f, 1)->worker.counts_fd, 0);
+    assert_true(page != MAP_FAILED);
+    vgr_counts_begin(page, VGR_COUNTER_COMPUTING);
+    munmap(page, VGR_COUNTS_SIZE);
+    UNTIL(f, (head = guest_used(&f->g, NULL)) >= 0); /* the fence is not kept */
+    assert_int_equal(head, 10);
+    assert_true(guest_interrupted(&f->g));
+    assert_int_equal(control(f)->state, VGR_STATE_FAILED);
+    assert_int_equal(control(f)->error, VGR_ERROR_LIMIT);
+    assert_non_null(strstr(control(f)->error_text, "a graph ran longer"));
+    UNTIL(f, !f->pool.alive);
+    assert_int_equal(control(f)->error, VGR_ERROR_LIMIT);
+    submit_wait(f, 5, 1, 78); /* the context is still answered */
+    assert_int_equal(guest_used(&f->g, NULL), 10);
+    vgr_watchdog_finish(&dog, &f->loop);
+}
+
 /* The guest reuses the pages when it has the answer. */
 static void pages_are_given_back_after_the_worker(void **state)
 {
@@ -314,8 +344,10 @@ static int count_fds(void)
 static void contexts_leave_nothing_behind(void **state)
 {
     struct fixture *f = *state;
-    int before = count_fds();
+    int before;
 
+    assert_int_equal(vgr_worker_pool_prepare(&f->pool), 0);
+    before = count_fds();
     for (int i = 0; i < 50; i++) {
         open_worker(f);
         assert_int_equal(ask(f, VGR_GPU_CTX_DESTROY, 1, NULL, 0), VGR_GPU_OK);
@@ -344,6 +376,7 @@ int main(void)
         T(dead_worker_is_told_and_fence_completed),
         T(signal_is_named),
         T(reason_of_the_worker_is_kept),
+        T(an_endless_graph_is_told),
         T(pages_are_given_back_after_the_worker),
         T(destroyed_context_completes_its_fence_at_once),
         T(detached_arena_ends_the_worker),

@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "device/direct.h"
 #include "device/listen.h"
+#include "device/watchdog.h"
 #include "fake_worker.h"
 
 #define ARENA (1ull << 20)
@@ -313,6 +314,30 @@ static void contexts_are_limited(void **state)
     assert_int_equal(f->pool.opened, 0);
 }
 
+static void an_endless_graph_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_watchdog dog;
+    struct vgr_counts_page *page;
+
+    assert_int_equal(vgr_watchdog_init(&dog, &f->loop, &f->pool, 50), 0);
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    page = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f->pool.first->counts_fd,
+                0);
+    assert_true(page != MAP_FAILED);
+    vgr_counts_begin(page, VGR_COUNTER_COMPUTING);
+    munmap(page, VGR_COUNTS_SIZE);
+    UNTIL(f, woken(f));
+    assert_int_equal(f->ctl->state, VGR_STATE_FAILED);
+    assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT);
+    assert_non_null(strstr(f->ctl->error_text, "a graph ran longer"));
+    UNTIL(f, hung_up(f) && !f->direct.n_clients);
+    assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT); /* not overwritten by the worker's death */
+    vgr_watchdog_finish(&dog, &f->loop);
+}
+
 static void live_socket_is_not_taken_over(void **state)
 {
     struct fixture *f = *state;
@@ -366,6 +391,7 @@ int main(void)
         T(malformed_messages_end_the_connection),
         T(doorbell_must_be_an_eventfd),
         T(contexts_are_limited),
+        T(an_endless_graph_is_told),
         T(live_socket_is_not_taken_over),
         T(stale_socket_is_replaced_and_files_are_not),
     };

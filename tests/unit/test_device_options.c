@@ -84,6 +84,14 @@ static void bad_options_are_named(void **state)
     is_refused("--max-mappings: '0'", "--max-mappings", "0", NULL, NULL);
     is_refused("--max-mappings: '1048577'", "--max-mappings", "1048577", NULL, NULL);
     is_refused("--max-mappings: '60K'", "--max-mappings=60K", NULL, NULL, NULL);
+    is_refused("--memory-limit: '8X'", "--memory-limit", "8X", NULL, NULL);
+    is_refused("--memory-limit: 0 is less", "--memory-limit", "0", NULL, NULL);
+    is_refused("--memory-limit: 1023K is less", "--memory-limit", "1023K", NULL, NULL);
+    is_refused("--context-memory-limit: '-1'", "--context-memory-limit", "-1", NULL, NULL);
+    is_refused("--context-memory-limit: 8 is less", "--context-memory-limit", "8", NULL, NULL);
+    is_refused("--graph-timeout: '1.5'", "--graph-timeout", "1.5", NULL, NULL);
+    is_refused("--graph-timeout: '1M'", "--graph-timeout", "1M", NULL, NULL);
+    is_refused("--graph-timeout: '86401'", "--graph-timeout", "86401", NULL, NULL);
     is_refused("--log-level: 'loud'", "--log-level", "loud", NULL, NULL);
     is_refused("--arena-size: 'big'", "--arena-size", "big", NULL, NULL);
     is_refused("--arena-size: 512K", "--arena-size", "512K", NULL, NULL);
@@ -99,6 +107,22 @@ static void arena_sizes_must_agree(void **state)
     assert_int_equal(o.arena_default, 32ull << 20);
     assert_int_equal(parse("--fd=3", "--arena-max=4G", NULL, NULL), 0);
     assert_true(o.arena_max == VGR_ARENA_MAX);
+}
+
+static void limits_are_none_unless_given(void **state)
+{
+    assert_int_equal(parse("--fd=3", NULL, NULL, NULL), 0);
+    assert_true(!o.memory_limit && !o.context_memory_limit && !o.graph_timeout);
+    assert_int_equal(
+        parse("--fd=3", "--memory-limit=8G", "--context-memory-limit=8G", "--graph-timeout=86400"),
+        0);
+    assert_true(o.memory_limit == 8ull << 30 && o.context_memory_limit == 8ull << 30);
+    assert_int_equal(o.graph_timeout, 86400);
+    assert_int_equal(parse("--fd=3", "--context-memory-limit=1048577", "--graph-timeout=0", NULL),
+                     0);
+    assert_true(o.context_memory_limit == 1048577);
+    is_refused("larger than --memory-limit", "--fd=3", "--memory-limit=8G",
+               "--context-memory-limit=9G", NULL);
 }
 
 static void each_socket_has_its_path(void **state)
@@ -142,6 +166,7 @@ int main(void)
         cmocka_unit_test(modes_need_no_socket),
         cmocka_unit_test(bad_options_are_named),
         cmocka_unit_test(arena_sizes_must_agree),
+        cmocka_unit_test(limits_are_none_unless_given),
         cmocka_unit_test(each_socket_has_its_path),
         cmocka_unit_test(sizes_have_suffixes),
     };

@@ -208,6 +208,63 @@ static void test_queries_answer_support_and_size(void **state)
     assert_int_equal(r->ctl->state, VGR_STATE_READY);
 }
 
+/* ---- Bounds ---- */
+
+static void test_tensors_of_all_graphs_are_bounded(void **state)
+{
+    struct rig *r = *state;
+    struct vgr_cmd_handle free_it = {.handle = 1};
+    struct add_graph d;
+
+    ready_to_add(r);
+    make_add(&d);
+    r->c->kept_tensors = VGR_CTX_MAX_KEPT - 3; /* of graphs that others defined */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(define(r, &d, sizeof(d)), 0); /* each in the place of the last one */
+    assert_int_equal(r->c->kept_tensors, VGR_CTX_MAX_KEPT);
+    assert_int_equal(RUN(r, free_it, VGR_CMD_GRAPH_FREE), 0);
+    assert_int_equal(r->c->kept_tensors, VGR_CTX_MAX_KEPT - 3);
+    r->c->kept_tensors++;
+    assert_failed(r, define(r, &d, sizeof(d)), VGR_ERROR_LIMIT);
+}
+
+static void test_payloads_are_bounded(void **state)
+{
+    struct rig *r = *state;
+
+    r->c->arena.size = 1ull << 32; /* as if; nothing beyond the real one is touched */
+    assert_null(vgr_ctx_payload(r->c, HEAP, VGR_CTX_MAX_PAYLOAD + 8));
+    assert_failed(r, -1, VGR_ERROR_LIMIT);
+    assert_true(r->c->payload_cap < ARENA);
+}
+
+/* A driver keeps something for every graph that it has not run yet. */
+static void test_graphs_in_flight_are_bounded(void **state)
+{
+    struct rig *r = *state;
+    struct vgr_cmd_run go = {.graph = 1, .stream = 1};
+    const uint64_t *syncs = &r->c->counts->counters[VGR_COUNTER_SYNCS];
+    struct vgr_cmd sync;
+    struct add_graph d;
+    uint64_t before;
+
+    ready_to_add(r);
+    make_add(&d);
+    assert_int_equal(define(r, &d, sizeof(d)), 0);
+    assert_int_equal(RUN(r, go, VGR_CMD_GRAPH_RUN), 0);
+    assert_int_equal(r->c->counts->in_flight, 0); /* this device computes at once */
+
+    r->c->backends.device[0].async = true; /* now nobody knows that it does */
+    before = *syncs;
+    for (uint32_t i = 0; i < 3 * VGR_COUNTS_MAX_IN_FLIGHT; i++) {
+        assert_int_equal(RUN(r, go, VGR_CMD_GRAPH_RUN), 0);
+        assert_int_equal(r->c->counts->in_flight, i % VGR_COUNTS_MAX_IN_FLIGHT + 1);
+        assert_int_equal(*syncs - before, i / VGR_COUNTS_MAX_IN_FLIGHT);
+    }
+    assert_int_equal(RUN(r, sync, VGR_CMD_SYNC), 0);
+    assert_int_equal(r->c->counts->in_flight, 0);
+}
+
 /* ---- Counters ---- */
 
 static void test_what_is_done_is_counted(void **state)
@@ -258,6 +315,9 @@ int main(void)
         R(test_a_graph_on_a_freed_buffer_does_not_run),
         R(test_bad_graphs_are_refused_with_their_reason),
         R(test_queries_answer_support_and_size),
+        R(test_tensors_of_all_graphs_are_bounded),
+        R(test_payloads_are_bounded),
+        R(test_graphs_in_flight_are_bounded),
         R(test_what_is_done_is_counted),
     };
 

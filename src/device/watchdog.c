@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/watchdog.h"
+
+#include <stdio.h>
+
+#include "common/log.h"
+
+#define MS       1000000u
+#define GRACE_NS ((uint64_t)VGR_WATCHDOG_GRACE_MS * MS)
+
+static void arm(struct vgr_watchdog *d, uint64_t ns)
+{
+    d->armed = true;
+    /* Not a moment too early, and never 0, which would disarm it. */
+    vgr_timer_set(&d->timer, (uint32_t)(ns / MS + 1));
+}
+
+static void end(struct vgr_watchdog *d, struct vgr_worker *w, uint64_t now)
+{
+    snprintf(w->overdue, sizeof(w->overdue), "a graph ran longer than the host's limit of %g s",
+             (double)d->limit_ns / 1e9);
+    vgr_warn("context %u ends: %s", w->number, w->overdue);
+    w->tell_at = now + GRACE_NS;
+    w->pool->timed_out++;
+    vgr_worker_kill(w);
+}
+
+/* Ends `w` if it is due. Returns when to look at it again at the latest, in ns from now. */
+static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
+{
+    uint64_t now = vgr_counts_now(), since, allowed;
+    uint32_t graphs;
+
+    if (w->tell_at && w->tell_at <= now) {
+        w->tell_at = 0;
+        if (w->tell)
+            w->tell(w);
+    }
+    if (w->tell_at)
+        return w->tell_at - now;
+    if (w->killed || !vgr_worker_computing(w, &since, &graphs))
+        return d->limit_ns;
+    allowed = d->limit_ns * (graphs ? graphs : 1);
+    if (since >= now || now - since < allowed)
+        return since < now ? allowed - (now - since) : d->limit_ns;
+    end(d, w, now);
+    return GRACE_NS;
+}
+
+static void timer_ready(struct vgr_watch *watch, uint32_t events)
+{
+    struct vgr_watchdog *d = vgr_container_of(watch, struct vgr_watchdog, timer);
+    uint64_t next = d->limit_ns;
+
+    vgr_event_read(watch->fd);
+    d->armed = false;
+    if (!d->pool->alive)
+        return;
+    for (struct vgr_worker *w = d->pool->first; w; w = w->next) {
+        uint64_t left = look(d, w);
+
+        if (left < next)
+            next = left;
+    }
+    arm(d, next);
+}
+
+int vgr_watchdog_init(struct vgr_watchdog *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                      uint32_t limit_ms)
+{
+    int err;
+
+    *d = (struct vgr_watchdog){.pool = pool, .limit_ns = (uint64_t)limit_ms * MS};
+    err = vgr_timer_add(loop, &d->timer, timer_ready);
+    if (!err)
+        pool->watchdog = d;
+    return err;
+}
+
+void vgr_watchdog_finish(struct vgr_watchdog *d, struct vgr_loop *loop)
+{
+    d->pool->watchdog = NULL;
+    vgr_loop_close(loop, &d->timer);
+}
+
+void vgr_watchdog_started(struct vgr_watchdog *d)
+{
+    if (!d->armed)
+        arm(d, d->limit_ns);
+}
