@@ -288,6 +288,27 @@ static void malformed_messages_end_the_connection(void **state)
     assert_int_equal(f->direct.n_clients, 0);
 }
 
+static void descriptors_of_an_empty_message_are_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct pollfd p;
+    int pipe_fds[2];
+
+    /* The read end of a pipe tells when the last copy of its write end is closed. */
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+    close(f->doorbell);
+    f->doorbell = pipe_fds[1];
+    client_connect(f);
+    client_send(f, "", 0, 3);
+    UNTIL(f, hung_up(f));
+    close(f->doorbell);
+    f->doorbell = -1;
+    p = (struct pollfd){.fd = pipe_fds[0], .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 0), 1);
+    assert_true(p.revents & POLLHUP);
+    close(pipe_fds[0]);
+}
+
 static void doorbell_must_be_an_eventfd(void **state)
 {
     struct fixture *f = *state;
@@ -363,6 +384,7 @@ int main(void)
         T(arena_that_could_shrink_is_refused),
         T(arena_smaller_than_said_is_refused),
         T(malformed_messages_end_the_connection),
+        T(descriptors_of_an_empty_message_are_closed),
         T(doorbell_must_be_an_eventfd),
         T(contexts_are_limited),
         T(live_socket_is_not_taken_over),
