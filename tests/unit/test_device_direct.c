@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -333,6 +335,28 @@ static void contexts_are_limited(void **state)
     assert_int_equal(f->pool.opened, 0);
 }
 
+static void nothing(int sig)
+{
+    (void)sig;
+}
+
+static void the_end_waits_for_workers_in_spite_of_signals(void **state)
+{
+    struct fixture *f = *state;
+    struct sigaction act = {.sa_handler = nothing}, old;
+    struct itimerval often = {{0, 50}, {0, 50}}, never = {0};
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    assert_int_equal(sigaction(SIGALRM, &act, &old), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    vgr_worker_pool_finish(&f->pool, 5000);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &old, NULL), 0);
+    assert_int_equal(f->pool.alive, 0);
+}
+
 static void live_socket_is_not_taken_over(void **state)
 {
     struct fixture *f = *state;
@@ -387,6 +411,7 @@ int main(void)
         T(descriptors_of_an_empty_message_are_closed),
         T(doorbell_must_be_an_eventfd),
         T(contexts_are_limited),
+        T(the_end_waits_for_workers_in_spite_of_signals),
         T(live_socket_is_not_taken_over),
         T(stale_socket_is_replaced_and_files_are_not),
     };
