@@ -12,12 +12,16 @@ DEVICE ?=
 # More options for `make bench`; bench/run --help lists them.
 ARGS ?=
 
+# How long `make fuzz` runs each fuzzer.
+FUZZ_SECONDS ?= 60
+
 help:
 	@echo 'make demo [DEVICE=NAME]   boot a VM and run an LLM in it on the host device NAME'
 	@echo 'make check                build, then run all the tests that CI runs (15 minutes)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
 	@echo 'make check-full           everything, however long'
 	@echo 'make build                build into $(BUILD)'
+	@echo 'make fuzz                 run each fuzzer for FUZZ_SECONDS (60) seconds'
 	@echo 'make bench [DEVICE=NAME]  measure: tables, and build/bench.json (15 minutes)'
 	@echo 'make fmt                  format the C code with clang-format'
 	@echo 'make shell                a shell inside the tool box'
@@ -38,6 +42,9 @@ bench: build
 check check-fast check-full: toolbox
 	@tests/run $(patsubst check-%,%,$@)
 
+fuzz: toolbox
+	@tests/fuzz/run --seconds $(FUZZ_SECONDS)
+
 fmt: toolbox
 	@$(IN_ROOT) sh -c 'find src include tools tests bench -name "*.[ch]" -exec clang-format -i {} +'
 
@@ -53,4 +60,4 @@ distclean: clean
 	@if [ "$$(id -u)" -eq 0 ]; then rm -rf --one-file-system build; \
 	else sudo rm -rf --one-file-system build; fi
 
-.PHONY: help toolbox build demo bench check check-fast check-full fmt shell clean distclean
+.PHONY: help toolbox build demo bench check check-fast check-full fuzz fmt shell clean distclean

@@ -250,11 +250,12 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
     n = recvmsg(watch->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    /* An empty message looks like a hang-up, but may have brought descriptors all the same. */
+    n_fds = n < 0 ? 0 : take_fds(&msg, c->fds);
     if (n <= 0) { /* it only asked for the capset, or died */
         client_close(c);
         return;
     }
-    n_fds = take_fds(&msg, c->fds);
     if (n != sizeof(submit) || n_fds != VGR_DIRECT_NFDS ||
         msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
         vgr_warn("direct client: malformed message (%zd bytes, %u descriptors)", n, n_fds);

@@ -412,8 +412,11 @@ void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
     while (pool->first) {
         struct pollfd p = {.fd = pool->first->watch.fd, .events = POLLIN};
         uint64_t now = vgr_now_ms();
+        int n = now < end ? poll(&p, 1, (int)(end - now)) : 0;
 
-        if (now >= end || poll(&p, 1, (int)(end - now)) <= 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
             vgr_warn("worker %u does not end", pool->first->number);
             return;
         }

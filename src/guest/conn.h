@@ -95,6 +95,7 @@ struct vgr_conn {
     uint64_t armed;
     struct vgr_waitplan plan;
 
+    uint32_t reply_off;     /* in the arena */
     struct vgr_reply reply; /* the host's, checked */
     struct vgr_names own, host;
     struct vgr_names_map map; /* wire numbers to the host's */

@@ -110,7 +110,7 @@ static int write_hello(struct vgr_conn *c)
     h->ring_size = ring_size(h->arena_size);
     h->heap_off = h->ring_off + h->ring_size;
     h->dict_off = h->heap_off;
-    h->reply_off = h->dict_off + DICT_ROOM;
+    h->reply_off = c->reply_off = h->dict_off + DICT_ROOM;
     h->reply_cap = REPLY_ROOM;
 
     len = vgr_names_write(&c->own, c->transport.arena + h->dict_off, DICT_ROOM);
@@ -226,7 +226,8 @@ static int read_reply(struct vgr_conn *c)
 
     if (!copy)
         return -ENOMEM;
-    memcpy(copy, c->transport.arena + c->ring.ctl->hello.reply_off, REPLY_ROOM);
+    /* Not where the hello says: the host could have changed that by now. */
+    memcpy(copy, c->transport.arena + c->reply_off, REPLY_ROOM);
     err = parse_reply(c, copy);
     free(copy);
     if (err)

@@ -9,6 +9,9 @@
 
 #define CACHE_BYTES (16u << 20)
 
+/* More than that no tensor takes; GGML adds such sizes up without a look. */
+#define ALLOC_MAX (UINT64_C(1) << 44)
+
 /* ---- Questions ---- */
 
 static bool host_has(const struct vgr_conn *c, enum vgr_dict_kind kind, uint32_t number)
@@ -106,13 +109,33 @@ bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_
     return ok;
 }
 
+/* GGML's own word on whose results may take more than their bytes. It ends the program where a
+ * backend has another opinion, so no host may have one. Older versions take any. */
+bool ggml_op_alloc_size_may_expand(enum ggml_op op) __attribute__((weak));
+
+static bool may_expand(const struct ggml_tensor *t)
+{
+    switch (t->op) {
+    case GGML_OP_NONE:
+    case GGML_OP_RESHAPE:
+    case GGML_OP_VIEW:
+    case GGML_OP_PERMUTE:
+    case GGML_OP_TRANSPOSE:
+        return true;
+    default:
+        return ggml_is_quantized(t->type) || !ggml_op_alloc_size_may_expand ||
+               ggml_op_alloc_size_may_expand(t->op);
+    }
+}
+
 /* A result's size is asked for with its op, whose answer is then there for supports_op too. */
 size_t vgr_device_alloc_size(struct vgr_device *d, const struct ggml_tensor *t)
 {
     size_t size = ggml_nbytes(t);
     struct vgr_query_reply answer;
 
-    if (vgr_device_ask(d, t, t->op == GGML_OP_NONE, &answer) && answer.alloc_size > size)
+    if (vgr_device_ask(d, t, t->op == GGML_OP_NONE, &answer) && answer.alloc_size > size &&
+        answer.alloc_size <= ALLOC_MAX && may_expand(t))
         size = answer.alloc_size;
     return size;
 }

@@ -94,8 +94,8 @@ const void *vgr_ctx_payload(struct vgr_ctx *c, uint32_t off, uint32_t len)
                      VGR_CTX_MAX_PAYLOAD);
         return NULL;
     }
-    if (len > c->payload_cap) {
-        void *p = realloc(c->payload, len);
+    if (!c->payload || len > c->payload_cap) {
+        void *p = realloc(c->payload, len ? len : 1);
 
         if (!p) {
             vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for a payload of %u bytes", len);

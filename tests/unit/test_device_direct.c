@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -290,6 +292,27 @@ static void malformed_messages_end_the_connection(void **state)
     assert_int_equal(f->direct.n_clients, 0);
 }
 
+static void descriptors_of_an_empty_message_are_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct pollfd p;
+    int pipe_fds[2];
+
+    /* The read end of a pipe tells when the last copy of its write end is closed. */
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+    close(f->doorbell);
+    f->doorbell = pipe_fds[1];
+    client_connect(f);
+    client_send(f, "", 0, 3);
+    UNTIL(f, hung_up(f));
+    close(f->doorbell);
+    f->doorbell = -1;
+    p = (struct pollfd){.fd = pipe_fds[0], .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 0), 1);
+    assert_true(p.revents & POLLHUP);
+    close(pipe_fds[0]);
+}
+
 static void doorbell_must_be_an_eventfd(void **state)
 {
     struct fixture *f = *state;
@@ -336,6 +359,28 @@ static void an_endless_graph_is_told(void **state)
     UNTIL(f, hung_up(f) && !f->direct.n_clients);
     assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT); /* not overwritten by the worker's death */
     vgr_watchdog_finish(&dog, &f->loop);
+}
+
+static void nothing(int sig)
+{
+    (void)sig;
+}
+
+static void the_end_waits_for_workers_in_spite_of_signals(void **state)
+{
+    struct fixture *f = *state;
+    struct sigaction act = {.sa_handler = nothing}, old;
+    struct itimerval often = {{0, 50}, {0, 50}}, never = {0};
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    assert_int_equal(sigaction(SIGALRM, &act, &old), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    vgr_worker_pool_finish(&f->pool, 5000);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &old, NULL), 0);
+    assert_int_equal(f->pool.alive, 0);
 }
 
 static void live_socket_is_not_taken_over(void **state)
@@ -389,9 +434,11 @@ int main(void)
         T(arena_that_could_shrink_is_refused),
         T(arena_smaller_than_said_is_refused),
         T(malformed_messages_end_the_connection),
+        T(descriptors_of_an_empty_message_are_closed),
         T(doorbell_must_be_an_eventfd),
         T(contexts_are_limited),
         T(an_endless_graph_is_told),
+        T(the_end_waits_for_workers_in_spite_of_signals),
         T(live_socket_is_not_taken_over),
         T(stale_socket_is_replaced_and_files_are_not),
     };

@@ -68,6 +68,14 @@ static void test_bad_hellos_are_refused(void **state)
     }
 }
 
+static void test_an_empty_dictionary_is_refused_aloud(void **state)
+{
+    struct rig *r = *state;
+
+    r->ctl->hello.dict_len = 0;
+    assert_failed(r, vgr_ctx_handshake(r->c), VGR_ERROR_HELLO);
+}
+
 /* ---- Buffers and data ---- */
 
 static void test_data_goes_and_comes_back(void **state)
@@ -225,6 +233,7 @@ int main(void)
         H(test_handshake_describes_the_host),
         H(test_other_protocol_version_is_told),
         H(test_bad_hellos_are_refused),
+        H(test_an_empty_dictionary_is_refused_aloud),
         R(test_data_goes_and_comes_back),
         R(test_fresh_buffers_are_zero),
         R(test_inline_data_and_copy),

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * gpu_guest.h - a guest's driver that cannot be trusted: virtio-gpu commands in a virtqueue.
+ *
+ * Mostly a command is whole, of contexts 1 to 3 and resources 1 to 4, in a chain of two descriptors.
+ * Now and then its request is in pieces, behind an indirect table, has a number from nowhere, or a
+ * descriptor or a word of the rings is damaged. Its control page may ask the worker to misbehave.
+ */
+#ifndef VGR_FUZZ_GPU_GUEST_H
+#define VGR_FUZZ_GPU_GUEST_H
+
+#include "device/gpu_cmd.h"
+#include "fake_guest.h"
+#include "fuzz.h"
+
+#define FUZZ_RING  64u
+#define FUZZ_ARENA (64u << 10)
+
+#define SLOTS     8u
+#define SLOT_SIZE 0x800u
+#define REQ_GPA   (DATA_GPA + 0x10000)
+#define RESP_GPA  (DATA_GPA + 0x20000)
+#define TABLE_GPA (DATA_GPA + 0x30000)
+
+static const struct vgr_capset fuzz_capset = {
+    .magic = VGR_MAGIC,
+    .version_min = 1,
+    .version_max = 1,
+    .arena_min = FUZZ_ARENA,
+    .arena_max = 4 * FUZZ_ARENA,
+    .arena_default = FUZZ_ARENA,
+};
+
+static const uint32_t gpu_commands[] = {
+    VGR_GPU_GET_DISPLAY_INFO,    VGR_GPU_RESOURCE_UNREF,     VGR_GPU_ATTACH_BACKING,
+    VGR_GPU_DETACH_BACKING,      VGR_GPU_GET_CAPSET_INFO,    VGR_GPU_GET_CAPSET,
+    VGR_GPU_CTX_CREATE,          VGR_GPU_CTX_DESTROY,        VGR_GPU_CTX_ATTACH_RESOURCE,
+    VGR_GPU_CTX_DETACH_RESOURCE, VGR_GPU_RESOURCE_CREATE_2D, VGR_GPU_RESOURCE_CREATE_3D,
+    VGR_GPU_TRANSFER_TO_HOST_3D, VGR_GPU_SUBMIT_3D,          VGR_GPU_SUBMIT_3D,
+    VGR_GPU_SUBMIT_3D,
+};
+#define N_GPU_COMMANDS (sizeof(gpu_commands) / sizeof(gpu_commands[0]))
+
+/* A page anywhere in guest memory; rarely not. */
+static inline uint64_t some_page(struct fuzz_in *in)
+{
+    static const uint64_t regions[] = {GPA_C, GPA_C, GPA_B, 0};
+
+    return fuzz_rarely(in) ? fuzz_u64(in)
+                           : regions[fuzz_below(in, 4)] + 4096ull * fuzz_below(in, 256);
+}
+
+static inline uint32_t resource_id(struct fuzz_in *in)
+{
+    return fuzz_mostly(in, 4) + 1;
+}
+
+static inline size_t make_backing(struct fuzz_in *in, uint8_t *body)
+{
+    struct vgr_gpu_attach_backing cmd = {resource_id(in), 1 + fuzz_below(in, 6)};
+    size_t len = sizeof(cmd);
+
+    for (uint32_t i = 0; i < cmd.n_entries; i++, len += sizeof(struct vgr_gpu_mem_entry)) {
+        struct vgr_gpu_mem_entry e = {some_page(in), FUZZ_ARENA, 0};
+
+        if (fuzz_below(in, 4) == 3)
+            e.length = fuzz_rarely(in) ? fuzz_u32(in) : 4096 * fuzz_below(in, 32);
+        memcpy(body + len, &e, sizeof(e));
+    }
+    if (fuzz_rarely(in))
+        cmd.n_entries = fuzz_u32(in);
+    memcpy(body, &cmd, sizeof(cmd));
+    return len;
+}
+
+static inline size_t make_submit(struct fuzz_in *in, uint8_t *body)
+{
+    struct {
+        struct vgr_gpu_submit cmd;
+        struct vgr_submit s;
+    } b = {{sizeof(struct vgr_submit), 0}, {.magic = VGR_MAGIC}};
+
+    b.s.op = fuzz_mostly(in, 3) + 1;
+    b.s.resource = resource_id(in);
+    b.s.size = fuzz_rarely(in) ? fuzz_size(in) : FUZZ_ARENA;
+    if (fuzz_rarely(in))
+        b.cmd.size = fuzz_u32(in);
+    if (fuzz_rarely(in))
+        b.s.magic = fuzz_u32(in);
+    memcpy(body, &b, sizeof(b));
+    return sizeof(b);
+}
+
+/* A whole request in `req`, of SLOT_SIZE bytes; returns its length. */
+static inline size_t make_request(struct fuzz_in *in, uint8_t *req)
+{
+    struct vgr_gpu_hdr h = {.type = gpu_commands[fuzz_below(in, N_GPU_COMMANDS)]};
+    uint8_t *body = req + sizeof(h);
+    size_t len = 8;
+
+    h.ctx_id = fuzz_mostly(in, 3) + 1;
+    if (fuzz_below(in, 2)) {
+        h.flags = VGR_GPU_FLAG_FENCE;
+        h.fence_id = fuzz_u8(in);
+    }
+    memset(req, 0, SLOT_SIZE);
+    switch (h.type) {
+    case VGR_GPU_ATTACH_BACKING:
+        len = make_backing(in, body);
+        break;
+    case VGR_GPU_SUBMIT_3D:
+        len = make_submit(in, body);
+        break;
+    case VGR_GPU_GET_CAPSET:
+        memcpy(body, &(struct vgr_gpu_get_capset){VGR_CAPSET_ID, fuzz_mostly(in, 2)}, 8);
+        break;
+    case VGR_GPU_GET_CAPSET_INFO:
+        body[0] = (uint8_t)fuzz_mostly(in, 1);
+        break;
+    default:
+        memcpy(body, &(struct vgr_gpu_resource_id){resource_id(in), 0}, 8);
+    }
+    if (fuzz_rarely(in))
+        h.type = fuzz_rarely(in) ? fuzz_u32(in) : 0x100 + fuzz_u16(in) % 0x300;
+    memcpy(req, &h, sizeof(h));
+    len += sizeof(h);
+    return fuzz_rarely(in) ? fuzz_below(in, SLOT_SIZE) : len;
+}
+
+/* Damages a descriptor of the table at `gpa`. */
+static inline void damage_desc(struct fuzz_in *in, struct fake_guest *g, uint64_t gpa, uint32_t n)
+{
+    struct vgr_vq_desc *d = (struct vgr_vq_desc *)guest_ptr(g, gpa) + fuzz_below(in, n);
+
+    switch (fuzz_below(in, 4)) {
+    case 0:
+        d->addr = fuzz_rarely(in) ? fuzz_u64(in) : some_page(in) + fuzz_u16(in) % 4096;
+        break;
+    case 1:
+        d->len = (uint32_t)fuzz_size(in);
+        break;
+    case 2:
+        d->flags = fuzz_u16(in) % 16;
+        break;
+    default:
+        d->next = (uint16_t)fuzz_mostly(in, n);
+    }
+}
+
+/* Writes a command and offers it. */
+static inline void guest_command(struct fuzz_in *in, struct fake_guest *g)
+{
+    uint32_t slot = fuzz_below(in, SLOTS), n = 2 + (fuzz_below(in, 4) == 3 ? fuzz_below(in, 3) : 0);
+    uint64_t req = REQ_GPA + slot * SLOT_SIZE, resp = RESP_GPA + slot * SLOT_SIZE;
+    uint64_t table = TABLE_GPA + slot * SLOT_SIZE;
+    bool indirect = fuzz_below(in, 4) == 3;
+    uint16_t head = (uint16_t)(slot * 6), base = indirect ? 0 : head;
+    struct vgr_vq_desc *d = guest_ptr(g, indirect ? table : DESC_GPA);
+    size_t len = make_request(in, guest_ptr(g, req)), at = 0;
+
+    /* The request in n - 1 pieces, then the response. */
+    for (uint32_t i = 0; i < n; i++) {
+        size_t part = i + 2 >= n ? len - at : (len - at) / 2;
+
+        if (i == n - 1)
+            d[base + i] = (struct vgr_vq_desc){resp, SLOT_SIZE, VGR_DESC_WRITE, 0};
+        else
+            d[base + i] = (struct vgr_vq_desc){req + at, (uint32_t)part, VGR_DESC_NEXT,
+                                               (uint16_t)(base + i + 1)};
+        at += i == n - 1 ? 0 : part;
+    }
+    if (indirect)
+        guest_desc(g, head, table, 16 * n, VGR_DESC_INDIRECT, 0);
+    if (fuzz_rarely(in))
+        damage_desc(in, g, indirect ? table : DESC_GPA, indirect ? n : FUZZ_RING);
+    if (fuzz_rarely(in))
+        damage_desc(in, g, DESC_GPA + 16 * head, 1);
+    guest_offer(g, (uint16_t)(fuzz_rarely(in) ? fuzz_u16(in) : head));
+}
+
+/* Does something to memory that the device reads. */
+static inline void guest_scribbles(struct fuzz_in *in, struct fake_guest *g)
+{
+    uint16_t *avail = guest_ptr(g, AVAIL_GPA);
+
+    switch (fuzz_below(in, 5)) {
+    case 0:
+        avail[fuzz_below(in, 3 + FUZZ_RING)] = fuzz_u16(in);
+        g->avail_idx = avail[1];
+        break;
+    case 1:
+        damage_desc(in, g, DESC_GPA, FUZZ_RING);
+        break;
+    case 2: /* what the worker does next: fake_worker.h */
+        ((struct vgr_control *)guest_ptr(g, GPA_C + 4096ull * fuzz_below(in, 256)))
+            ->hello.features = fuzz_below(in, 4);
+        break;
+    case 3:
+        ((uint16_t *)guest_ptr(g, USED_GPA))[fuzz_below(in, 8)] = fuzz_u16(in);
+        break;
+    default:
+        fuzz_bytes(in, guest_ptr(g, REQ_GPA + fuzz_u16(in) % (SLOTS * SLOT_SIZE - 16)), 16);
+    }
+}
+
+#endif
