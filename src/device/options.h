@@ -39,6 +39,9 @@ struct vgr_options {
     uint32_t contexts;
     uint32_t max_mappings; /* of one worker, for its arena */
     int log_level;         /* enum vgr_log_level */
+    enum vgr_sandbox_mode sandbox;
+    const char *worker_user;
+    const char *shader_cache;
 };
 
 /* Fills `o` from the command line. Returns 0, or -EINVAL with one line for the user in `why`. Opens
