@@ -35,6 +35,10 @@ refuses 'no device named Toaster7' "$vgr_device" --direct "$socket" --device Toa
 refuses "--arena-size: '64X'" "$vgr_device" --direct "$socket" --arena-size 64X
 refuses '--arena-size: 8G' "$vgr_device" --direct "$socket" --arena-size 8G
 refuses '--log-level: ' "$vgr_device" --direct "$socket" --log-level loud
+refuses "--sandbox: 'lax'" "$vgr_device" --direct "$socket" --sandbox lax
+refuses "--worker-user: no user 'nobodyx'" "$vgr_device" --direct "$socket" --worker-user nobodyx
+refuses "--shader-cache: '$VGR_SCRATCH/none'" "$vgr_device" --direct "$socket" \
+    --shader-cache "$VGR_SCRATCH/none"
 refuses '--fd' "$vgr_device" --fd 99
 refuses "$VGR_SCRATCH/none/socket" "$vgr_device" --direct "$VGR_SCRATCH/none/socket"
 refuses 'must have 1 to 107 bytes' "$vgr_device" --direct "/tmp/$(printf 'x%.0s' {1..120})"
