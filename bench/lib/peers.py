@@ -205,9 +205,12 @@ class Peers:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
                     return s.connect_ex(path) == 0
 
+            # Where the device itself finds compiled shaders on the disk, its workers should too.
+            cache = self.place.host.get("__GL_SHADER_DISK_CACHE_PATH")
             self.front = self._serve(
                 [self.place.program("vgr-device"), "--direct", path, "--device", self.device,
-                 "--worker", self.place.program("vgr-worker"), "--log-level", "warn"],
+                 "--worker", self.place.program("vgr-worker"), "--log-level", "warn",
+                 *(["--shader-cache", cache] if cache else [])],
                 self.place.host, ready)
         return self._socket
 

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "device/confine.h"
 #include "device/direct.h"
 #include "device/listen.h"
 #include "device/options.h"
@@ -121,15 +122,16 @@ static int write_pid_file(const char *path)
     return fclose(f) ? -errno : 0;
 }
 
-/* A misspelt device or a host without GGML backends shows here, not when the first guest comes. */
-static int probe_devices(const struct vgr_options *o)
+/* A misspelt device, a host without GGML backends, a driver that does not work inside of the sandbox,
+ * and what the sandbox lacks here: that shows now, not when the first guest comes. */
+static int probe_worker(const struct vgr_worker_pool *pool)
 {
-    int status = vgr_worker_list_devices(o->worker_path, o->devices, o->n_devices, true);
+    int status = vgr_worker_probe(pool);
 
     if (status == -ECANCELED)
-        vgr_error("%s --list-devices died: does the GPU's driver work?", o->worker_path);
+        vgr_error("%s --probe died: does the GPU's driver work?", pool->path);
     else if (status < 0)
-        vgr_error("cannot run %s: %s (see --worker)", o->worker_path, strerror(-status));
+        vgr_error("cannot run %s: %s (see --worker)", pool->path, strerror(-status));
     return status ? -ENODEV : 0;
 }
 
@@ -193,17 +195,8 @@ static int serve(struct vgr_options *o)
     };
     bool with_vhost = o->socket_path || o->fd >= 0;
     int status = EXIT_USAGE, err;
+    char why[256];
 
-    if (probe_devices(o))
-        return EXIT_USAGE;
-    raise_file_limit();
-    err = vgr_loop_init(&p.loop);
-    if (!err)
-        err = watch_signals(&p);
-    if (err) {
-        vgr_error("cannot start: %s", strerror(-err));
-        return EXIT_FAILURE;
-    }
     p.pool = (struct vgr_worker_pool){
         .loop = &p.loop,
         .path = o->worker_path,
@@ -215,6 +208,20 @@ static int serve(struct vgr_options *o)
         .started_ns = vgr_unix_ns(),
         .max_runs = o->max_mappings,
     };
+    if (vgr_confine(o, &p.pool.sandbox, why, sizeof(why))) {
+        vgr_error("%s", why);
+        return EXIT_USAGE;
+    }
+    if (probe_worker(&p.pool))
+        return EXIT_USAGE;
+    raise_file_limit();
+    err = vgr_loop_init(&p.loop);
+    if (!err)
+        err = watch_signals(&p);
+    if (err) {
+        vgr_error("cannot start: %s", strerror(-err));
+        return EXIT_FAILURE;
+    }
 
     err = vgr_worker_pool_prepare(&p.pool);
     if (!err && o->graph_timeout)
@@ -233,6 +240,8 @@ static int serve(struct vgr_options *o)
         vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
         goto out_stats;
     }
+    if (geteuid() == 0 && !o->worker_user && o->sandbox != VGR_SANDBOX_OFF)
+        vgr_info("workers run as root, without its capabilities (see --worker-user)");
     vgr_info("ready%s%s%s%s",
              o->socket_path ? ", for QEMU on "
              : o->fd >= 0   ? ", for QEMU"
@@ -292,7 +301,7 @@ int main(int argc, char **argv)
         printf("{\n  \"type\": \"gpu\",\n  \"features\": []\n}\n");
         break;
     case VGR_MODE_LIST_DEVICES:
-        status = vgr_worker_list_devices(o.worker_path, o.devices, o.n_devices, false);
+        status = vgr_worker_list_devices(o.worker_path, o.devices, o.n_devices);
         if (status < 0) {
             vgr_error("cannot run %s: %s (see --worker)", o.worker_path, strerror(-status));
             return EXIT_USAGE;

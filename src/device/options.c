@@ -25,6 +25,9 @@ enum {
     OPT_GRAPH_TIMEOUT,
     OPT_STATS,
     OPT_MAX_MAPPINGS,
+    OPT_SANDBOX,
+    OPT_WORKER_USER,
+    OPT_SHADER_CACHE,
     OPT_LOG_LEVEL,
     OPT_WORKER,
     OPT_PID_FILE,
@@ -46,6 +49,9 @@ static const struct option long_options[] = {
     {"graph-timeout", required_argument, NULL, OPT_GRAPH_TIMEOUT},
     {"stats", required_argument, NULL, OPT_STATS},
     {"max-mappings", required_argument, NULL, OPT_MAX_MAPPINGS},
+    {"sandbox", required_argument, NULL, OPT_SANDBOX},
+    {"worker-user", required_argument, NULL, OPT_WORKER_USER},
+    {"shader-cache", required_argument, NULL, OPT_SHADER_CACHE},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"worker", required_argument, NULL, OPT_WORKER},
     {"pid-file", required_argument, NULL, OPT_PID_FILE},
@@ -84,6 +90,12 @@ void vgr_options_help(FILE *out)
           "                         device memory of one\n"
           "  --graph-timeout SECONDS\n"
           "                         how long one graph may run; 0: for ever\n"
+          "\n"
+          "What workers may do on this host:\n"
+          "  --sandbox MODE         strict, relaxed (default) or off\n"
+          "  --worker-user NAME     the user that workers run as; for a vgr-device of root's\n"
+          "  --shader-cache DIR     where workers keep compiled shaders; one for each VM\n"
+          "                         (default: nowhere, but with --sandbox off)\n"
           "\n"
           "Others:\n"
           "  --stats PATH           tell what is going on at http://vgr/metrics (Prometheus) and\n"
@@ -177,6 +189,21 @@ static int parse_memory(const char *option, const char *text, uint64_t *size, ch
     return 0;
 }
 
+static int parse_sandbox(const char *text, enum vgr_sandbox_mode *mode, char *why, size_t why_size)
+{
+    if (!strcmp(text, "strict")) {
+        *mode = VGR_SANDBOX_STRICT;
+    } else if (!strcmp(text, "relaxed")) {
+        *mode = VGR_SANDBOX_RELAXED;
+    } else if (!strcmp(text, "off")) {
+        *mode = VGR_SANDBOX_OFF;
+    } else {
+        snprintf(why, why_size, "--sandbox: '%s' is not strict, relaxed or off", text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static bool same_path(const char *a, const char *b)
 {
     return a && b && !strcmp(a, b);
@@ -247,6 +274,14 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
             return -EINVAL;
         }
         o->max_mappings = (uint32_t)n;
+        return 0;
+    case OPT_SANDBOX:
+        return parse_sandbox(arg, &o->sandbox, why, why_size);
+    case OPT_WORKER_USER:
+        o->worker_user = arg;
+        return 0;
+    case OPT_SHADER_CACHE:
+        o->shader_cache = arg;
         return 0;
     case OPT_LOG_LEVEL:
         o->log_level = vgr_log_level_parse(arg);
@@ -328,6 +363,10 @@ int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, s
     }
     if (o->memory_limit && o->context_memory_limit > o->memory_limit) {
         snprintf(why, why_size, "--context-memory-limit is larger than --memory-limit");
+        return -EINVAL;
+    }
+    if (o->sandbox == VGR_SANDBOX_OFF && (o->worker_user || o->shader_cache)) {
+        snprintf(why, why_size, "--sandbox=off excludes --worker-user and --shader-cache");
         return -EINVAL;
     }
     if (o->arena_default > o->arena_max) {

@@ -47,6 +47,9 @@ struct vgr_options {
     uint64_t context_memory_limit;
     uint32_t graph_timeout; /* seconds */
     int log_level;          /* enum vgr_log_level */
+    enum vgr_sandbox_mode sandbox;
+    const char *worker_user;
+    const char *shader_cache;
 };
 
 /* Fills `o` from the command line. Returns 0, or -EINVAL with one line for the user in `why`. Opens

@@ -109,8 +109,8 @@ static int write_all(int fd, const void *buf, size_t len)
     return 0;
 }
 
-/* The boot file, or -errno. */
-static int make_boot_file(const struct vgr_worker_pool *pool, const struct vgr_worker *w,
+/* The boot file of context `number`, or -errno. */
+static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, unsigned slot,
                           const struct vgr_arena *arena)
 {
     struct vgr_boot boot = {
@@ -119,11 +119,12 @@ static int make_boot_file(const struct vgr_worker_pool *pool, const struct vgr_w
         .n_runs = arena->n_runs,
         .log_level = vgr_log_level_get(),
         .arena_size = arena->size,
-        .context = w->number,
+        .context = number,
         .n_devices = pool->n_devices,
-        .account_slot = w->slot,
+        .account_slot = slot,
         .memory_limit = pool->memory_limit,
         .context_memory_limit = pool->context_memory_limit,
+        .sandbox = pool->sandbox,
     };
     int fd = memfd_create("vgr-boot", MFD_CLOEXEC);
     int err;
@@ -331,7 +332,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         err = -ENOMEM;
         goto out;
     }
-    boot_fd = make_boot_file(pool, w, arena);
+    boot_fd = make_boot_file(pool, w->number, w->slot, arena);
     if (boot_fd < 0) {
         err = boot_fd;
         goto out;
@@ -429,12 +430,10 @@ void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
     }
 }
 
-int vgr_worker_list_devices(const char *path, const char *const *devices, unsigned n_devices,
-                            bool quiet)
+/* Runs the program with these arguments, `boot_fd` in its place if there is one, and waits for it. */
+static int run(const char *path, char *const *argv, int boot_fd)
 {
-    char *argv[3 + VGR_BOOT_MAX_DEVICES] = {(char *)"vgr-worker", (char *)"--list-devices"};
     char **env = worker_environment();
-    unsigned n = 2;
     int status, err;
     pid_t pid;
 
@@ -445,8 +444,6 @@ int vgr_worker_list_devices(const char *path, const char *const *devices, unsign
         free(env);
         return err;
     }
-    for (unsigned i = 0; i < n_devices; i++)
-        argv[n++] = (char *)devices[i];
     pid = fork();
     if (pid < 0) {
         err = -errno;
@@ -455,12 +452,11 @@ int vgr_worker_list_devices(const char *path, const char *const *devices, unsign
     }
     if (!pid) {
         reset_signals();
-        if (quiet) {
-            int null = open("/dev/null", O_WRONLY);
-
-            if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
-                _exit(127);
-        }
+        /* A descriptor that is in its place already stays there, but for its flag. */
+        if (boot_fd == VGR_BOOT_FD && fcntl(boot_fd, F_SETFD, 0))
+            _exit(127);
+        if (boot_fd >= 0 && boot_fd != VGR_BOOT_FD && dup2(boot_fd, VGR_BOOT_FD) < 0)
+            _exit(127);
         execve(path, argv, env);
         vgr_error("cannot run %s: %s", path, strerror(errno));
         _exit(127);
@@ -471,4 +467,27 @@ int vgr_worker_list_devices(const char *path, const char *const *devices, unsign
             return -errno;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -ECANCELED;
+}
+
+int vgr_worker_list_devices(const char *path, const char *const *devices, unsigned n_devices)
+{
+    char *argv[3 + VGR_BOOT_MAX_DEVICES] = {(char *)"vgr-worker", (char *)"--list-devices"};
+
+    for (unsigned i = 0; i < n_devices; i++)
+        argv[2 + i] = (char *)devices[i];
+    return run(path, argv, -1);
+}
+
+int vgr_worker_probe(const struct vgr_worker_pool *pool)
+{
+    char *argv[] = {(char *)"vgr-worker", (char *)"--probe", NULL};
+    const struct vgr_arena none = {0};
+    int fd = make_boot_file(pool, 0, 0, &none);
+    int ret;
+
+    if (fd < 0)
+        return fd;
+    ret = run(pool->path, argv, fd);
+    close(fd);
+    return ret;
 }

@@ -40,8 +40,9 @@ struct vgr_worker_pool {
     const char *path;           /* of the vgr-worker program */
     const char *const *devices; /* names given to every worker */
     unsigned n_devices;         /* at most VGR_BOOT_MAX_DEVICES, each shorter than 64 bytes */
-    unsigned limit;             /* of processes alive, at most VGR_ACCOUNT_SLOTS */
-    unsigned max_runs;          /* of one worker's arena; at most VGR_BOOT_MAX_RUNS */
+    struct vgr_boot_sandbox sandbox;
+    unsigned limit;    /* of processes alive, at most VGR_ACCOUNT_SLOTS */
+    unsigned max_runs; /* of one worker's arena; at most VGR_BOOT_MAX_RUNS */
     unsigned alive;
     uint64_t memory_limit;         /* device memory of all workers, bytes; 0: none */
     uint64_t context_memory_limit; /* of one worker; 0: none */
@@ -122,10 +123,12 @@ bool vgr_worker_alive(const struct vgr_worker *w);
 /* At the end of the program: kills all workers and waits until they are gone, `ms` at most. */
 void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms);
 
-/* Runs `path --list-devices [NAME]...` and waits for it; its stdout is dropped if `quiet`.
+/* Runs `path --list-devices [NAME]...` and waits for it.
  * Returns its exit status, or -errno if it cannot be run or dies by a signal (-ECANCELED). For the
  * start of the program only: it blocks. */
-int vgr_worker_list_devices(const char *path, const char *const *devices, unsigned n_devices,
-                            bool quiet);
+int vgr_worker_list_devices(const char *path, const char *const *devices, unsigned n_devices);
+
+/* Runs `vgr-worker --probe` with the pool's settings: a worker up to its handshake. Else as above. */
+int vgr_worker_probe(const struct vgr_worker_pool *pool);
 
 #endif

@@ -26,6 +26,9 @@ static inline struct vgr_control *vgr_arena_control(const struct vgr_arena *a)
     return (struct vgr_control *)a->base;
 }
 
+/* Reads the head of the boot file and checks it. -errno. */
+int vgr_boot_read(struct vgr_boot *boot);
+
 /* Maps the runs of the boot file in one linear range and closes the files; fills *boot. -errno. */
 int vgr_arena_map(struct vgr_arena *arena, struct vgr_boot *boot);
 

@@ -11,16 +11,23 @@
 #include "common/log.h"
 #include "worker/arena.h"
 
-static int read_boot(struct vgr_boot *boot, struct vgr_boot_run **runs)
+int vgr_boot_read(struct vgr_boot *boot)
 {
-    size_t len;
+    bool whole = pread(VGR_BOOT_FD, boot, sizeof(*boot), 0) == (ssize_t)sizeof(*boot);
 
-    if (pread(VGR_BOOT_FD, boot, sizeof(*boot), 0) != (ssize_t)sizeof(*boot) ||
-        boot->magic != VGR_BOOT_MAGIC || !boot->n_fds || boot->n_fds > VGR_BOOT_MAX_FILES ||
-        !boot->n_runs || boot->n_runs > VGR_BOOT_MAX_RUNS || boot->n_devices > VGR_BOOT_MAX_DEVICES)
+    if (!whole || boot->magic != VGR_BOOT_MAGIC || boot->n_devices > VGR_BOOT_MAX_DEVICES ||
+        boot->sandbox.n_groups > VGR_BOOT_MAX_GROUPS)
         return -EPROTO;
+    return 0;
+}
 
-    len = boot->n_runs * sizeof(**runs);
+static int read_runs(const struct vgr_boot *boot, struct vgr_boot_run **runs)
+{
+    size_t len = boot->n_runs * sizeof(**runs);
+
+    if (!boot->n_fds || boot->n_fds > VGR_BOOT_MAX_FILES || !boot->n_runs ||
+        boot->n_runs > VGR_BOOT_MAX_RUNS)
+        return -EPROTO;
     *runs = malloc(len);
     if (!*runs)
         return -ENOMEM;
@@ -52,7 +59,9 @@ int vgr_arena_map(struct vgr_arena *arena, struct vgr_boot *boot)
     void *base;
     int ret;
 
-    ret = read_boot(boot, &runs);
+    ret = vgr_boot_read(boot);
+    if (!ret)
+        ret = read_runs(boot, &runs);
     if (ret)
         return ret;
 

@@ -18,9 +18,15 @@
  * file and the page files, before it reads a byte that the guest wrote. The front has validated the
  * runs; the worker trusts it.
  *
+ * Then it gives up what it does not need (sandbox.h).
+ *
  * The worker is killed by the front with SIGKILL when the context is closed, and by PR_SET_PDEATHSIG
  * when the front dies. By itself it ends with exit status 1 when the context has failed and the
  * control page says why.
+ *
+ * `vgr-worker --probe` gets the boot file only, with no runs: it goes as far as a worker that has
+ * not met its guest yet, says what of the sandbox this machine lacks, and exits
+ * with 0, or with 2 and a log line where no worker would come up.
  *
  * `vgr-worker --list-devices [NAME...]` prints the devices that a context would get, and exits with
  * 2 and a log line where a name is unknown or GGML finds none.
@@ -39,6 +45,7 @@
 #define VGR_BOOT_FILES_FD    8
 #define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
+#define VGR_BOOT_MAX_GROUPS  8u
 
 /* Each run is a mapping of the worker. The kernel allows 65530 of them a process by default
  * (vm.max_map_count); what is left is for libraries. The front refuses an arena of more runs with
@@ -46,6 +53,21 @@
  * changes this one, up to an arena of 4 GiB in single pages. */
 #define VGR_BOOT_DEFAULT_RUNS 60000u
 #define VGR_BOOT_MAX_RUNS     (1u << 20)
+
+/* How much of the host a worker gives up (sandbox.h). */
+enum vgr_sandbox_mode {
+    VGR_SANDBOX_RELAXED, /* zero: the default */
+    VGR_SANDBOX_STRICT,
+    VGR_SANDBOX_OFF,
+};
+
+struct vgr_boot_sandbox {
+    uint32_t mode; /* enum vgr_sandbox_mode */
+    uint32_t has_user;
+    uint32_t uid, gid, n_groups; /* if has_user */
+    uint32_t groups[VGR_BOOT_MAX_GROUPS];
+    char shader_cache[256]; /* a folder that workers write to, or "" */
+};
 
 struct vgr_boot {
     uint32_t magic;
@@ -60,6 +82,7 @@ struct vgr_boot {
     uint64_t memory_limit;                  /* device memory of all workers of the front; 0: none */
     uint64_t context_memory_limit;          /* of this one; 0: none */
     char devices[VGR_BOOT_MAX_DEVICES][64]; /* names of host devices ("Vulkan0", "CPU") */
+    struct vgr_boot_sandbox sandbox;
 };
 
 struct vgr_boot_run {

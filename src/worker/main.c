@@ -2,17 +2,18 @@
  *
  * vgr-worker - serves one guest context with the host's GGML.
  *
- * Started by vgr-device (boot.h), not by people, but for --list-devices.
+ * Started by vgr-device (boot.h), not by people, but for --list-devices. With --probe it stops before
+ * the handshake, and says what of the sandbox could not be had.
  *
  * Stages
  * ------
  *
  * 1. Map the arena, the page of counters and the account of device memory, close every file of guest
  *    memory. From here on the process holds what its context may see anyway.
- * 2. no_new_privs; die with the front.
- * 3. Load GGML and its GPU libraries. The sandbox's first stage goes before this, its second after
- *    it (SECURITY: issue "Hostile guests").
- * 4. Handshake, then the command loop. Only now are bytes read that the guest wrote.
+ * 2. The sandbox's first stage (sandbox.h): no_new_privs, die with the front, files, user.
+ * 3. Load GGML and its GPU libraries.
+ * 4. The sandbox's second stage: system calls.
+ * 5. Handshake, then the command loop. Only now are bytes read that the guest wrote.
  */
 #include <errno.h>
 #include <ggml.h>
@@ -20,12 +21,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "worker/boot.h"
 #include "worker/context.h"
+#include "worker/sandbox.h"
 
 /* GGML aborts on what it finds impossible. The guest should learn why before we are gone. */
 static struct vgr_ctx *aborting;
@@ -35,6 +36,57 @@ static void on_ggml_abort(const char *message)
     if (aborting)
         vgr_ctx_fail(aborting, VGR_ERROR_COMPUTE, "the host's GGML gave up: %s", message);
     _exit(1);
+}
+
+static void on_refused_call(int nr)
+{
+    vgr_error("the strict sandbox stopped system call %d: this device needs --sandbox=relaxed", nr);
+    if (aborting)
+        vgr_ctx_fail(aborting, VGR_ERROR_COMPUTE, "the host's sandbox stopped system call %d", nr);
+    _exit(1);
+}
+
+/* Stages 2 to 4. */
+static int load(const struct vgr_boot *boot, struct vgr_sandbox *sandbox,
+                struct vgr_backends *backends)
+{
+    return vgr_sandbox_begin(sandbox, &boot->sandbox) ||
+           vgr_backends_load(backends, (const char (*)[64])boot->devices, boot->n_devices) ||
+           vgr_sandbox_finish(sandbox, on_refused_call);
+}
+
+/* The name of a backend that strict mode's list was not made with, or NULL. */
+static const char *strict_is_a_guess(const struct vgr_backends *b)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        const char *text = ggml_backend_dev_description(b->device[i].dev);
+
+        if (ggml_backend_dev_type(b->device[i].dev) != GGML_BACKEND_DEVICE_TYPE_CPU &&
+            !strstr(text, "llvmpipe"))
+            return text;
+    }
+    return NULL;
+}
+
+static int probe(void)
+{
+    static struct vgr_backends backends;
+    struct vgr_sandbox sandbox;
+    struct vgr_boot boot;
+    int ret = vgr_boot_read(&boot);
+
+    if (ret) {
+        vgr_error("cannot read the boot file: %s", strerror(-ret));
+        return 2;
+    }
+    vgr_log_init("vgr-worker", (enum vgr_log_level)boot.log_level);
+    if (load(&boot, &sandbox, &backends))
+        return 2;
+    vgr_sandbox_tell(&sandbox, false);
+    if (boot.sandbox.mode == VGR_SANDBOX_STRICT && strict_is_a_guess(&backends))
+        vgr_warn("sandbox: strict has not been tried with %s: contexts may end, with a reason",
+                 strict_is_a_guess(&backends));
+    return 0;
 }
 
 static int list_devices(int argc, char **argv)
@@ -59,6 +111,7 @@ static int list_devices(int argc, char **argv)
 static int serve(void)
 {
     struct vgr_boot boot;
+    struct vgr_sandbox sandbox;
     struct vgr_ctx *c;
     char prefix[64];
     int ret;
@@ -86,18 +139,14 @@ static int serve(void)
     c->doorbell_fd = VGR_BOOT_DOORBELL_FD;
     c->wakeup_fd = VGR_BOOT_WAKEUP_FD;
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
-        vgr_error("cannot drop privileges: %m");
-        return 1;
-    }
-
     __atomic_store_n(&vgr_arena_control(&c->arena)->state, VGR_STATE_STARTING, __ATOMIC_SEQ_CST);
     aborting = c;
     ggml_set_abort_callback(on_ggml_abort);
-    if (vgr_backends_load(&c->backends, (const char (*)[64])boot.devices, boot.n_devices)) {
+    if (load(&boot, &sandbox, &c->backends)) {
         vgr_ctx_fail(c, VGR_ERROR_NO_DEVICE, "the host has no device to offer");
         return 1;
     }
+    vgr_sandbox_tell(&sandbox, true);
     for (uint32_t i = 0; i < c->backends.n; i++)
         vgr_counts_device(c->counts, ggml_backend_dev_name(c->backends.device[i].dev));
     if (!vgr_ctx_handshake(c))
@@ -114,6 +163,8 @@ int main(int argc, char **argv)
         status = list_devices(argc, argv);
     else if (argc == 2 && !strcmp(argv[1], "--boot"))
         status = serve();
+    else if (argc == 2 && !strcmp(argv[1], "--probe"))
+        status = probe();
     else
         fprintf(stderr, "vgr-worker: started by vgr-device; try vgr-device --help\n");
 

@@ -40,6 +40,10 @@ refuses '--context-memory-limit is larger' "$vgr_device" --direct "$socket" --me
     --context-memory-limit 2G
 refuses "--graph-timeout: 'soon'" "$vgr_device" --direct "$socket" --graph-timeout soon
 refuses '--log-level: ' "$vgr_device" --direct "$socket" --log-level loud
+refuses "--sandbox: 'lax'" "$vgr_device" --direct "$socket" --sandbox lax
+refuses "--worker-user: no user 'nobodyx'" "$vgr_device" --direct "$socket" --worker-user nobodyx
+refuses "--shader-cache: '$VGR_SCRATCH/none'" "$vgr_device" --direct "$socket" \
+    --shader-cache "$VGR_SCRATCH/none"
 refuses '--fd' "$vgr_device" --fd 99
 refuses "$VGR_SCRATCH/none/socket" "$vgr_device" --direct "$VGR_SCRATCH/none/socket"
 refuses 'must have 1 to 107 bytes' "$vgr_device" --direct "/tmp/$(printf 'x%.0s' {1..120})"

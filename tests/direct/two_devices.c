@@ -80,8 +80,7 @@ int main(void)
         ggml_backend_synchronize(b.backend);
         for (int i = 0; i < N; i++) {
             if (result[i] != 2.0f * data[i] * data[i]) {
-                fprintf(stderr, "two_devices: round %d, [%d] is %f\n", round, i,
-                        (double)result[i]);
+                fprintf(stderr, "two_devices: round %d, [%d] is %f\n", round, i, (double)result[i]);
                 return 1;
             }
         }

@@ -136,6 +136,23 @@ static void each_socket_has_its_path(void **state)
     is_refused("whom to serve", "--stats", "a", NULL, NULL);
 }
 
+static void the_sandbox_is_relaxed_unless_told(void **state)
+{
+    assert_int_equal(parse("--fd=3", NULL, NULL, NULL), 0);
+    assert_int_equal(o.sandbox, VGR_SANDBOX_RELAXED);
+    assert_int_equal(parse("--fd=3", "--sandbox", "off", NULL), 0);
+    assert_int_equal(o.sandbox, VGR_SANDBOX_OFF);
+    assert_int_equal(parse("--fd=3", "--sandbox=strict", "--worker-user=me", "--shader-cache=c"),
+                     0);
+    assert_int_equal(o.sandbox, VGR_SANDBOX_STRICT);
+    assert_string_equal(o.worker_user, "me");
+    assert_string_equal(o.shader_cache, "c");
+    is_refused("--sandbox: 'lax'", "--sandbox", "lax", NULL, NULL);
+    is_refused("--sandbox: ''", "--sandbox=", NULL, NULL, NULL);
+    is_refused("--sandbox=off excludes", "--fd=3", "--sandbox=off", "--worker-user=me", NULL);
+    is_refused("--sandbox=off excludes", "--sandbox=off", "--fd=3", "--shader-cache=c", NULL);
+}
+
 static void sizes_have_suffixes(void **state)
 {
     uint64_t n;
@@ -168,6 +185,7 @@ int main(void)
         cmocka_unit_test(arena_sizes_must_agree),
         cmocka_unit_test(limits_are_none_unless_given),
         cmocka_unit_test(each_socket_has_its_path),
+        cmocka_unit_test(the_sandbox_is_relaxed_unless_told),
         cmocka_unit_test(sizes_have_suffixes),
     };
 

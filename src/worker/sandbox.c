@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/sandbox.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A driver takes dozens of descriptors for a device; a leak should end in an error, not in a machine
+ * without descriptors. */
+#define MAX_FILES 4096
+
+void vgr_sandbox_note(struct vgr_sandbox *sb, enum vgr_log_level level, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (sb->n_notes == VGR_SANDBOX_NOTES)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(sb->notes[sb->n_notes], sizeof(sb->notes[0]), fmt, ap);
+    va_end(ap);
+    sb->levels[sb->n_notes++] = level;
+}
+
+void vgr_sandbox_tell(const struct vgr_sandbox *sb, bool as_debug)
+{
+    for (unsigned i = 0; i < sb->n_notes; i++)
+        vgr_log(as_debug ? VGR_LOG_DEBUG : sb->levels[i], "sandbox: %s", sb->notes[i]);
+}
+
+/* Lower is always allowed. */
+static int limit(int resource, rlim_t max)
+{
+    struct rlimit rl;
+
+    if (getrlimit(resource, &rl))
+        return -errno;
+    if (rl.rlim_cur > max)
+        rl.rlim_cur = max;
+    if (rl.rlim_max > max)
+        rl.rlim_max = max;
+    return setrlimit(resource, &rl) ? -errno : 0;
+}
+
+/* The caches of compiled shaders hold machine code. A worker that could write to one which others read
+ * would be in their hands a day later, so that there is none unless the operator names one for it.
+ * Mesa's has to go by its own variable: it keeps its files open. */
+static int choose_cache(const char *folder)
+{
+    if (!folder[0])
+        return setenv("MESA_SHADER_CACHE_DISABLE", "true", 1) ? -errno : 0;
+    if (setenv("MESA_SHADER_CACHE_DIR", folder, 1) ||
+        setenv("__GL_SHADER_DISK_CACHE_PATH", folder, 1) || setenv("CUDA_CACHE_PATH", folder, 1))
+        return -errno;
+    return 0;
+}
+
+static void leave_namespaces(struct vgr_sandbox *sb)
+{
+    if (!unshare(CLONE_NEWNET | CLONE_NEWIPC))
+        vgr_sandbox_note(sb, VGR_LOG_DEBUG, "empty network and IPC namespaces");
+    else
+        vgr_sandbox_note(sb, VGR_LOG_INFO,
+                         "workers stay in the host's network and IPC namespaces: %s",
+                         strerror(errno));
+}
+
+static int change_user(struct vgr_sandbox *sb)
+{
+    const struct vgr_boot_sandbox *c = sb->config;
+    gid_t groups[VGR_BOOT_MAX_GROUPS];
+
+    for (uint32_t i = 0; i < c->n_groups; i++)
+        groups[i] = c->groups[i];
+    if (setgroups(c->n_groups, groups) || setresgid(c->gid, c->gid, c->gid) ||
+        setresuid(c->uid, c->uid, c->uid)) {
+        int err = errno;
+
+        vgr_error("sandbox: cannot become user %u, group %u: %s", c->uid, c->gid, strerror(err));
+        return -err;
+    }
+    vgr_sandbox_note(sb, VGR_LOG_DEBUG, "user %u, group %u, %u more groups", c->uid, c->gid,
+                     c->n_groups);
+    return 0;
+}
+
+/* A worker of root's stays the owner of root's device nodes, but may do no more than an owner. */
+static int drop_capabilities(struct vgr_sandbox *sb)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    if (syscall(SYS_capset, &header, none) ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)) {
+        int err = errno;
+
+        vgr_error("sandbox: cannot drop capabilities: %s", strerror(err));
+        return -err;
+    }
+    vgr_sandbox_note(sb, VGR_LOG_DEBUG, "no capabilities");
+    return 0;
+}
+
+int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *config)
+{
+    pid_t parent = getppid();
+    int err = 0;
+
+    memset(sb, 0, sizeof(*sb));
+    sb->config = config;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) {
+        err = -errno;
+        vgr_error("sandbox: cannot set no_new_privs: %s", strerror(-err));
+        return err;
+    }
+    if (config->mode != VGR_SANDBOX_OFF) {
+        err = limit(RLIMIT_CORE, 0);
+        if (!err)
+            err = limit(RLIMIT_NOFILE, MAX_FILES);
+        if (!err)
+            err = choose_cache(config->shader_cache);
+        if (err) {
+            vgr_error("sandbox: cannot set limits: %s", strerror(-err));
+            return err;
+        }
+        leave_namespaces(sb);
+        if (config->has_user)
+            err = change_user(sb);
+        if (!err)
+            err = drop_capabilities(sb);
+        if (!err)
+            err = vgr_sandbox_files(sb);
+        if (err)
+            return err;
+    }
+    /* Last: the kernel undoes both of these when a process changes its user. */
+    if ((config->mode != VGR_SANDBOX_OFF && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL)) {
+        err = -errno;
+        vgr_error("sandbox: cannot set the parent's signal: %s", strerror(-err));
+        return err;
+    }
+    return getppid() == parent ? 0 : -ESRCH;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sandbox_files.c - which files a worker may open: landlock.
+ *
+ * GPU libraries open files whenever they like: a compiler when the first shader comes, a description of
+ * the processor when a thread starts. The rules therefore hold from before these libraries load, and
+ * allow what loading takes: programs' code and data, read-only, what the kernel tells about the machine
+ * and the process, GPUs' device nodes. Nothing of users, no password file, no program to be run.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ggml-backend.h>
+#include <glob.h>
+#include <limits.h>
+#include <linux/landlock.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "worker/sandbox.h"
+
+/* Newer than the headers of some distribution that we build on. */
+#ifndef LANDLOCK_ACCESS_FS_REFER
+#define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
+#define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
+#endif
+#define ACCESS_NET (3ULL) /* bind and connect of TCP */
+#define SCOPES     (3ULL) /* abstract unix sockets, signals */
+
+#define ACCESS_READ   (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define ACCESS_DEVICE (ACCESS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_IOCTL_DEV)
+#define ACCESS_CACHE                                                                               \
+    (ACCESS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |                   \
+     LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |                                \
+     LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_TRUNCATE)
+#define ACCESS_FILE                                                                                \
+    (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |  \
+     LANDLOCK_ACCESS_FS_IOCTL_DEV)
+
+/* As of version 6. The headers' own may have fewer members: the kernel takes any size. */
+struct ruleset {
+    uint64_t fs;
+    uint64_t net;
+    uint64_t scoped;
+};
+
+struct rules {
+    int fd;
+    int abi;
+    uint64_t handled;
+    unsigned n;
+};
+
+static const char *const readable[] = {
+    /* code, and the data beside it; /nix, /gnu and /run/opengl-driver are where some systems have it */
+    "/usr", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store", "/run/opengl-driver",
+    "/run/opengl-driver-32", "/run/current-system/profile", "/var/lib/dpkg/alternatives",
+    /* settings of the loader, of Vulkan, OpenCL and CUDA, of Mesa and NVIDIA's driver */
+    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload",
+    "/etc/alternatives", "/etc/vulkan", "/etc/xdg/vulkan", "/etc/OpenCL", "/etc/glvnd", "/etc/egl",
+    "/etc/drirc", "/etc/nvidia", "/etc/vdpau_wrapper.cfg", "/etc/localtime", "/etc/timezone",
+    /* the machine and the process */
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/devices",
+    "/proc/modules", "/proc/filesystems", "/proc/driver", "/proc/bus/pci", "/proc/sys/vm",
+    "/proc/sys/kernel/osrelease", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/numa_balancing",
+    "/proc/sys/kernel/random", "/proc/sys/dev/i915", "/proc/sys/dev/xe", "/sys/devices", "/sys/bus",
+    "/sys/class", "/sys/dev", "/sys/module", "/sys/kernel/mm", "/sys/fs/cgroup", "/dev/urandom",
+    "/dev/random"};
+
+/* Each is a glob pattern. */
+static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/dri",   "/dev/nvidia*",
+                                      "/dev/kfd",  "/dev/dxg",  "/dev/accel", "/dev/udmabuf"};
+
+/* Variables that hold paths of libraries or of their settings, with colons between. */
+static const char *const variables[] = {
+    "LD_LIBRARY_PATH",     "GGML_BACKEND_PATH", "VK_DRIVER_FILES",    "VK_ICD_FILENAMES",
+    "VK_ADD_DRIVER_FILES", "VK_LAYER_PATH",     "LIBGL_DRIVERS_PATH", "OCL_ICD_VENDORS"};
+
+/* What is not there, or not ours to see, needs no rule: one list fits many machines. */
+static void allow(struct rules *r, const char *path, uint64_t access)
+{
+    struct landlock_path_beneath_attr attr = {.allowed_access = access & r->handled};
+    struct stat st;
+
+    attr.parent_fd = open(path, O_PATH | O_CLOEXEC);
+    if (attr.parent_fd < 0)
+        return;
+    if (!fstat(attr.parent_fd, &st) && !S_ISDIR(st.st_mode))
+        attr.allowed_access &= ACCESS_FILE;
+    if (!syscall(SYS_landlock_add_rule, r->fd, LANDLOCK_RULE_PATH_BENEATH, &attr, 0))
+        r->n++;
+    /* A rule is for an inode. /proc makes a new one for a name that it forgot for want of memory, and
+     * does not forget what is open. */
+    if (strncmp(path, "/proc/", 6))
+        close(attr.parent_fd);
+}
+
+/* The folder that a file lies in. Never "/": a rule for that would be none. */
+static void allow_folder_of(struct rules *r, const char *file)
+{
+    char path[PATH_MAX];
+    char *slash;
+
+    if (!realpath(file, path))
+        return;
+    slash = strrchr(path, '/');
+    if (slash == path)
+        return;
+    *slash = '\0';
+    allow(r, path, ACCESS_READ);
+}
+
+static void allow_variable(struct rules *r, const char *name)
+{
+    const char *value = getenv(name);
+    char *copy = value ? strdup(value) : NULL;
+    char *rest = copy, *path;
+
+    while (rest && (path = strsep(&rest, ":"))) {
+        if (path[0] == '/' && path[strspn(path, "/")])
+            allow(r, path, ACCESS_READ);
+    }
+    free(copy);
+}
+
+static void allow_pattern(struct rules *r, const char *pattern, uint64_t access)
+{
+    glob_t found = {0};
+
+    if (!glob(pattern, GLOB_NOSORT, NULL, &found)) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            allow(r, found.gl_pathv[i], access);
+    }
+    globfree(&found);
+}
+
+static void add_rules(struct rules *r, const char *cache)
+{
+    Dl_info ggml;
+
+    for (size_t i = 0; i < sizeof(readable) / sizeof(readable[0]); i++)
+        allow(r, readable[i], ACCESS_READ);
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+        allow_pattern(r, devices[i], ACCESS_DEVICE);
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+        allow_variable(r, variables[i]);
+    /* Threads are given their names through here. */
+    allow(r, "/proc/self", ACCESS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE);
+    /* Where a GGML outside of /usr looks for its backends. */
+    allow_folder_of(r, "/proc/self/exe");
+    if (dladdr((void *)ggml_backend_load_all, &ggml) && ggml.dli_fname)
+        allow_folder_of(r, ggml.dli_fname);
+    if (cache[0])
+        allow(r, cache, ACCESS_CACHE);
+}
+
+static int enforce(struct rules *r, const char *cache)
+{
+    /* Every right of the first version, and those that came later. */
+    struct ruleset set = {.fs = (1ULL << 13) - 1};
+    int err = 0;
+
+    if (r->abi >= 2)
+        set.fs |= LANDLOCK_ACCESS_FS_REFER;
+    if (r->abi >= 3)
+        set.fs |= LANDLOCK_ACCESS_FS_TRUNCATE;
+    if (r->abi >= 4)
+        set.net = ACCESS_NET;
+    if (r->abi >= 5)
+        set.fs |= LANDLOCK_ACCESS_FS_IOCTL_DEV;
+    if (r->abi >= 6)
+        set.scoped = SCOPES;
+    r->handled = set.fs;
+    r->fd = (int)syscall(SYS_landlock_create_ruleset, &set,
+                         r->abi >= 6   ? sizeof(set)
+                         : r->abi >= 4 ? 2 * sizeof(uint64_t)
+                                       : sizeof(uint64_t),
+                         0);
+    if (r->fd < 0)
+        return -errno;
+    add_rules(r, cache);
+    if (syscall(SYS_landlock_restrict_self, r->fd, 0))
+        err = -errno;
+    close(r->fd);
+    return err;
+}
+
+int vgr_sandbox_files(struct vgr_sandbox *sb)
+{
+    struct rules r = {0};
+    int err;
+
+    r.abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    err = r.abi < 0 ? -errno : enforce(&r, sb->config->shader_cache);
+    if (err && sb->config->mode == VGR_SANDBOX_STRICT) {
+        vgr_error("sandbox: strict needs landlock, which this kernel refuses: %s", strerror(-err));
+        return err;
+    }
+    if (err) {
+        vgr_sandbox_note(sb, VGR_LOG_WARN,
+                         "workers may open any file of their user: no landlock here: %s",
+                         strerror(-err));
+        return 0;
+    }
+    vgr_sandbox_note(sb, VGR_LOG_DEBUG, "files by landlock %d, %u rules", r.abi, r.n);
+    if (r.abi < 6)
+        vgr_sandbox_note(sb, VGR_LOG_INFO,
+                         "landlock %d of this kernel is old: %s%sno rule for signals (from 6 on)",
+                         r.abi, r.abi < 3 ? "no rule for truncation, " : "",
+                         r.abi < 5 ? "no rule for device calls, " : "");
+    return 0;
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Each attempt runs in a process of its own, which confines itself as a worker does and then tries
+ * what a worker must not be able to do. It is run without the sandbox as well, where it has to
+ * succeed: a denial that came from elsewhere would prove nothing.
+ */
+#include "vgr_test.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "sandbox_attempts.h"
+
+/* ---- Processes ---- */
+
+static void stopped(int nr)
+{
+    _exit(STOPPED - 900);
+}
+
+static void confine(uint32_t mode)
+{
+    f.config.mode = mode;
+    if (vgr_sandbox_begin(&f.sandbox, &f.config) || vgr_sandbox_finish(&f.sandbox, stopped))
+        _exit(99);
+}
+
+/* Runs `run` in a confined process of its own. */
+static int outcome(uint32_t mode, int (*run)(void))
+{
+    pid_t pid;
+    int status;
+
+    unlink(f.new_file);
+    rmdir(f.new_file);
+    if (run == remove_tmp)
+        close(open(f.new_file, O_CREAT | O_WRONLY, 0600));
+    pid = fork();
+    assert_true(pid >= 0);
+    if (!pid) {
+        confine(mode);
+        _exit(run());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status))
+        return WTERMSIG(status) == SIGSYS ? KILLED : 2000 + WTERMSIG(status);
+    return WEXITSTATUS(status) == STOPPED - 900 ? STOPPED : WEXITSTATUS(status);
+}
+
+static void try_all(uint32_t mode, const char *name)
+{
+    unsigned tried = 0, wrong = 0;
+
+    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+        int want = mode == VGR_SANDBOX_OFF      ? attempts[i].off
+                   : mode == VGR_SANDBOX_STRICT ? attempts[i].strict
+                                                : attempts[i].relaxed;
+        int got;
+
+        if (want == NOT_RUN)
+            continue;
+        got = outcome(mode, attempts[i].run);
+        tried++;
+        if (got != want) {
+            print_error("%s: %s: %d, not %d\n", name, attempts[i].name, got, want);
+            wrong++;
+        }
+    }
+    print_message("%u attempts, %s\n", tried, name);
+    assert_true(tried > 25);
+    assert_int_equal(wrong, 0);
+}
+
+static void attempts_succeed_without(void **state)
+{
+    try_all(VGR_SANDBOX_OFF, "off");
+}
+
+static void relaxed_denies(void **state)
+{
+    try_all(VGR_SANDBOX_RELAXED, "relaxed");
+}
+
+static void strict_denies(void **state)
+{
+    try_all(VGR_SANDBOX_STRICT, "strict");
+}
+
+/* ---- What has to work ---- */
+
+static void *add_one(void *arg)
+{
+    ++*(int *)arg;
+    return NULL;
+}
+
+#define NEED(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return __LINE__ % 80 + 1;                                                              \
+    } while (0)
+
+static int work(void)
+{
+    static const char *const files[] = {"/proc/self/status", "/proc/self/maps",  "/proc/meminfo",
+                                        "/proc/cpuinfo",     "/etc/ld.so.cache", "/dev/urandom"};
+    struct timespec ts = {.tv_nsec = 1000};
+    struct rlimit rl;
+    pthread_t thread;
+    cpu_set_t cpus;
+    uint64_t n = 7;
+    int sum = 0, fd;
+    char *p;
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        NEED(!try_open(files[i], O_RDONLY));
+    NEED(!try_open("/dev/null", O_RDWR));
+    NEED(dlopen("libz.so.1", RTLD_NOW));
+
+    p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NEED(p != MAP_FAILED && !mprotect(p, 4096, PROT_READ | PROT_EXEC));
+    NEED(!madvise(p, 1 << 20, MADV_DONTNEED) && !munmap(p, 1 << 20));
+    free(malloc(100 << 20));
+    fd = memfd_create("test", MFD_CLOEXEC);
+    NEED(fd >= 0 && !ftruncate(fd, 4096));
+
+    for (int i = 0; i < 4; i++)
+        NEED(!pthread_create(&thread, NULL, add_one, &sum) && !pthread_join(thread, NULL));
+    NEED(sum == 4);
+    NEED(!sched_getaffinity(0, sizeof(cpus), &cpus) && !sched_setaffinity(0, sizeof(cpus), &cpus));
+    sched_yield();
+    NEED(!prctl(PR_SET_NAME, "vgr-test"));
+
+    NEED(!clock_gettime(CLOCK_MONOTONIC, &ts) && !clock_getres(CLOCK_MONOTONIC, &ts));
+    ts = (struct timespec){.tv_nsec = 1000};
+    NEED(!nanosleep(&ts, NULL));
+    fd = eventfd(0, 0);
+    NEED(fd >= 0 && write(fd, &n, sizeof(n)) == sizeof(n) && read(fd, &n, sizeof(n)) == sizeof(n));
+    NEED(n == 7);
+
+    NEED(!kill(getpid(), 0) && !getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_max <= 4096);
+    NEED(!getrlimit(RLIMIT_CORE, &rl) && rl.rlim_max == 0);
+    NEED(prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+    vgr_debug("a log line");
+    return 0;
+}
+
+static int give_up(void)
+{
+    abort();
+}
+
+static void workers_can_work(void **state)
+{
+    assert_int_equal(outcome(VGR_SANDBOX_RELAXED, work), 0);
+    assert_int_equal(outcome(VGR_SANDBOX_STRICT, work), 0);
+    assert_int_equal(outcome(VGR_SANDBOX_RELAXED, give_up), 2000 + SIGABRT);
+    assert_int_equal(outcome(VGR_SANDBOX_STRICT, give_up), 2000 + SIGABRT);
+}
+
+/* ---- A thread that a library started before the second stage ---- */
+
+static pthread_barrier_t confined;
+static int thread_result;
+
+static void *old_thread(void *arg)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    pthread_barrier_wait(&confined);
+    thread_result = read_shadow() == EACCES && tcp_connect() == EPERM && signal_front() == EPERM;
+    return NULL;
+}
+
+static void older_threads_are_confined(void **state)
+{
+    static const uint32_t modes[] = {VGR_SANDBOX_RELAXED, VGR_SANDBOX_STRICT};
+    int status;
+
+    for (size_t i = 0; i < 2; i++) {
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (!pid) {
+            pthread_t thread;
+
+            f.config.mode = modes[i];
+            pthread_barrier_init(&confined, NULL, 2);
+            if (vgr_sandbox_begin(&f.sandbox, &f.config) ||
+                pthread_create(&thread, NULL, old_thread, NULL) ||
+                vgr_sandbox_finish(&f.sandbox, stopped))
+                _exit(99);
+            pthread_barrier_wait(&confined);
+            pthread_join(thread, NULL);
+            _exit(thread_result ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
+/* ---- Options ---- */
+
+static int cache_is_writable(void)
+{
+    char path[96];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/cache/entry", f.folder);
+    fd = open(path, O_CREAT | O_RDWR, 0700);
+    NEED(fd >= 0 && !ftruncate(fd, 10) && !unlink(path));
+    NEED(create_tmp() == EACCES);
+    NEED(!strncmp(getenv("MESA_SHADER_CACHE_DIR"), f.folder, strlen(f.folder)));
+    return 0;
+}
+
+static int no_cache(void)
+{
+    NEED(!strcmp(getenv("MESA_SHADER_CACHE_DISABLE"), "true"));
+    return 0;
+}
+
+static void a_cache_only_where_named(void **state)
+{
+    struct vgr_boot_sandbox before = f.config;
+
+    assert_int_equal(outcome(VGR_SANDBOX_STRICT, no_cache), 0);
+    snprintf(f.config.shader_cache, sizeof(f.config.shader_cache), "%s/cache", f.folder);
+    assert_int_equal(mkdir(f.config.shader_cache, 0700), 0);
+    assert_int_equal(outcome(VGR_SANDBOX_RELAXED, cache_is_writable), 0);
+    assert_int_equal(outcome(VGR_SANDBOX_STRICT, cache_is_writable), 0);
+    assert_int_equal(rmdir(f.config.shader_cache), 0);
+    f.config = before;
+}
+
+static int is_another_user(void)
+{
+    gid_t groups[8];
+    int sig = 0;
+
+    NEED(getuid() == 65534 && geteuid() == 65534 && getgid() == 65534 && getegid() == 65534);
+    NEED(getgroups(8, groups) == 2 && groups[0] == 40 && groups[1] == 41);
+    NEED(!prctl(PR_GET_PDEATHSIG, &sig) && sig == SIGKILL);
+    NEED(!prctl(PR_GET_DUMPABLE));
+    NEED(!try_open("/proc/self/status", O_RDONLY) && !try_open("/proc/self/maps", O_RDONLY));
+    return 0;
+}
+
+static void a_user_of_its_own(void **state)
+{
+    struct vgr_boot_sandbox before = f.config;
+
+    f.config.has_user = 1;
+    f.config.uid = f.config.gid = 65534;
+    f.config.n_groups = 2;
+    f.config.groups[0] = 40;
+    f.config.groups[1] = 41;
+    assert_int_equal(outcome(VGR_SANDBOX_RELAXED, is_another_user), 0);
+    f.config = before;
+}
+
+/* ---- The stage ---- */
+
+static int set_up(void **state)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd;
+
+    if (geteuid() != 0) {
+        print_error("only root can try what root's worker must not do: run this as root\n");
+        return -1;
+    }
+    vgr_log_init("test", VGR_LOG_ERROR);
+    strcpy(f.folder, "/tmp/vgr-test-XXXXXX");
+    assert_non_null(mkdtemp(f.folder));
+    snprintf(f.file, sizeof(f.file), "%s/file", f.folder);
+    snprintf(f.new_file, sizeof(f.new_file), "%s/new", f.folder);
+    snprintf(f.socket, sizeof(f.socket), "%s/socket", f.folder);
+    close(open(f.file, O_CREAT | O_WRONLY, 0600));
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s", f.socket);
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(listen(fd, 100), 0);
+    f.guest_ram = memfd_create("guest", 0);
+    f.tty = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(f.guest_ram >= 0 && f.tty >= 0);
+    f.parent = getpid();
+    f.front = (int)syscall(SYS_pidfd_open, f.parent, 0);
+    assert_true(f.front >= 0);
+    f.other = fork();
+    if (!f.other) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    return f.other < 0;
+}
+
+static int tear_down(void **state)
+{
+    kill(f.other, SIGKILL);
+    waitpid(f.other, NULL, 0);
+    unlink(f.file);
+    unlink(f.new_file);
+    rmdir(f.new_file);
+    unlink(f.socket);
+    return rmdir(f.folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attempts_succeed_without),
+        cmocka_unit_test(relaxed_denies),
+        cmocka_unit_test(strict_denies),
+        cmocka_unit_test(workers_can_work),
+        cmocka_unit_test(older_threads_are_confined),
+        cmocka_unit_test(a_cache_only_where_named),
+        cmocka_unit_test(a_user_of_its_own),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
