@@ -76,12 +76,15 @@ struct vgr_conn *vgr_conn_get(void)
 
 struct vgr_conn *vgr_conn_hold(void)
 {
+    struct vgr_conn *c;
+
     if (forked)
         return current; /* never closed here, and the lock may be a dead thread's */
     pthread_mutex_lock(&lock);
-    current->holders++;
+    c = current;
+    c->holders++;
     pthread_mutex_unlock(&lock);
-    return current;
+    return c;
 }
 
 void vgr_conn_hold_again(struct vgr_conn *c)
