@@ -32,15 +32,6 @@ static int64_t now_ns(void)
     return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
 }
 
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* A number that was never sent is a lie. (A command's number is written before it is visible, and
  * `done` is read with acquire: so an honest one is never above what is read here.) */
 static bool plausible(const struct vgr_conn *c, uint64_t done)
@@ -77,7 +68,7 @@ static bool poll_until(struct vgr_conn *c, uint64_t seq, int64_t until)
         for (int i = 0; i < SPINS; i++) {
             if (reached(c, seq))
                 return true;
-            cpu_relax();
+            vgr_ring_relax();
         }
     } while (now_ns() < until);
     return false;

@@ -34,6 +34,16 @@
 
 #include "protocol/wire.h"
 
+/* Between two looks at the ring while polling: tells the processor. */
+static inline void vgr_ring_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* ---- Producer (guest). One thread at a time. ------------------------------------------------- */
 
 struct vgr_ring_producer {

@@ -33,15 +33,6 @@
 /* The clock jumps by so much between two looks only if somebody else has run. */
 #define JUMP (50 * US)
 
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* Makes everything read so far complete and tells the guest. */
 static void complete(struct vgr_ctx *c)
 {
@@ -117,7 +108,7 @@ static bool poll_ring(struct vgr_ctx *c)
     while (!found && now - begin < budget) {
         for (int i = 0; i < 32 && !found; i++) {
             found = vgr_ring_pending(&c->ring);
-            cpu_relax();
+            vgr_ring_relax();
         }
         now = vgr_counts_now();
         crowded |= now - last > JUMP;
