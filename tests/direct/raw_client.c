@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "protocol/ggml_names.h"
+#include "send_fds.h"
 #include "vgr_test.h"
 
 /* Long enough for a loaded machine; what takes this long has failed. */
@@ -184,25 +185,8 @@ void raw_connect(struct raw_client *c)
 void raw_send_open(struct raw_client *c, uint32_t magic, uint64_t size, unsigned n_fds)
 {
     struct vgr_submit submit = {.magic = magic, .op = VGR_SUBMIT_OPEN, .size = size};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(c->fds))];
-    } control = {0};
-    struct iovec iov = {&submit, sizeof(submit)};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (n_fds) {
-        struct cmsghdr *h;
-
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        h = CMSG_FIRSTHDR(&msg);
-        h->cmsg_level = SOL_SOCKET;
-        h->cmsg_type = SCM_RIGHTS;
-        h->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(h), c->fds, n_fds * sizeof(int));
-    }
-    assert_int_equal(sendmsg(c->socket, &msg, MSG_NOSIGNAL), sizeof(submit));
+    assert_int_equal(send_fds(c->socket, &submit, sizeof(submit), c->fds, n_fds), sizeof(submit));
 }
 
 void raw_open(struct raw_client *c)

@@ -28,6 +28,7 @@
 #include "device/direct.h"
 #include "device/listen.h"
 #include "fake_worker.h"
+#include "send_fds.h"
 #include "test_loop.h"
 
 #define ACTIONS 24
@@ -130,32 +131,18 @@ static void client_sends(struct rig *r, int sock)
         uint8_t more[32];
     } m = {.s = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = ARENA}};
     unsigned n_fds = fuzz_rarely(in) ? fuzz_below(in, 9) : VGR_DIRECT_NFDS;
-    struct iovec iov = {&m, sizeof(m.s)};
-    union {
-        struct cmsghdr h;
-        char bytes[CMSG_SPACE(8 * sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    size_t len = sizeof(m.s);
+    int fds[8];
 
     if (fuzz_rarely(in))
         m.s.size = fuzz_below(in, 2) ? fuzz_size(in) : 4096ull * fuzz_u8(in);
     if (fuzz_rarely(in))
         fuzz_bytes(in, (uint8_t *)&m.s + fuzz_below(in, 16), 4);
     if (fuzz_rarely(in))
-        iov.iov_len = fuzz_below(in, sizeof(m) + 1);
-    if (n_fds) {
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        control.h.cmsg_level = SOL_SOCKET;
-        control.h.cmsg_type = SCM_RIGHTS;
-        control.h.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-    }
-    for (unsigned i = 0; i < n_fds; i++) {
-        uint32_t kind = fuzz_rarely(in) ? fuzz_below(in, N_FDS) : i % VGR_DIRECT_NFDS;
-
-        memcpy(CMSG_DATA(&control.h) + i * sizeof(int), &r->fds[kind], sizeof(int));
-    }
-    if (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
+        len = fuzz_below(in, sizeof(m) + 1);
+    for (unsigned i = 0; i < n_fds; i++)
+        fds[i] = r->fds[fuzz_rarely(in) ? fuzz_below(in, N_FDS) : i % VGR_DIRECT_NFDS];
+    if (send_fds(sock, &m, len, fds, n_fds) < 0)
         return; /* hung up, or nothing to say */
 }
 

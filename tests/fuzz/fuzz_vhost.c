@@ -23,6 +23,7 @@
 #include "device/context.h"
 #include "device/vhost.h"
 #include "gpu_guest.h"
+#include "send_fds.h"
 #include "test_loop.h"
 
 #define ACTIONS 64
@@ -81,22 +82,7 @@ static void connect_qemu(struct rig *r)
 
 static void send_bytes(struct rig *r, const void *buf, size_t len, const int *fds, unsigned n_fds)
 {
-    struct iovec iov = {(void *)buf, len};
-    union {
-        struct cmsghdr h;
-        char bytes[CMSG_SPACE(16 * sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (n_fds) {
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        control.h.cmsg_level = SOL_SOCKET;
-        control.h.cmsg_type = SCM_RIGHTS;
-        control.h.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(&control.h), fds, n_fds * sizeof(int));
-    }
-    if (sendmsg(r->sock, &msg, MSG_NOSIGNAL) < 0)
+    if (send_fds(r->sock, buf, len, fds, n_fds) < 0)
         return; /* the front has hung up: seen below */
 }
 

@@ -23,6 +23,7 @@
 #include "device/listen.h"
 #include "device/watchdog.h"
 #include "fake_worker.h"
+#include "send_fds.h"
 
 #define ARENA (1ull << 20)
 
@@ -102,22 +103,8 @@ static void client_connect(struct fixture *f)
 static void client_send(struct fixture *f, const void *buf, size_t len, unsigned n_fds)
 {
     int fds[4] = {f->arena, f->doorbell, f->wakeup, f->wakeup};
-    struct iovec iov = {(void *)buf, len};
-    union {
-        struct cmsghdr h;
-        char bytes[CMSG_SPACE(sizeof(fds))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (n_fds) {
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        control.h.cmsg_level = SOL_SOCKET;
-        control.h.cmsg_type = SCM_RIGHTS;
-        control.h.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(&control.h), fds, n_fds * sizeof(int));
-    }
-    assert_int_equal(sendmsg(f->sock, &msg, 0), len);
+    assert_int_equal(send_fds(f->sock, buf, len, fds, n_fds), len);
 }
 
 static void client_open(struct fixture *f, uint64_t size)

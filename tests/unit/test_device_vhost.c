@@ -17,6 +17,7 @@
 #include "device/vhost.h"
 #include "fake_guest.h"
 #include "fake_worker.h"
+#include "send_fds.h"
 
 #define SIZE  16
 #define REQ   0x90000
@@ -76,22 +77,7 @@ static int teardown(void **state)
 
 static void send_raw(struct fixture *f, const void *buf, size_t len, int fd)
 {
-    struct iovec iov = {(void *)buf, len};
-    union {
-        struct cmsghdr h;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (fd >= 0) {
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = sizeof(control.bytes);
-        control.h.cmsg_level = SOL_SOCKET;
-        control.h.cmsg_type = SCM_RIGHTS;
-        control.h.cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(&control.h), &fd, sizeof(int));
-    }
-    assert_int_equal(sendmsg(f->sock, &msg, MSG_NOSIGNAL), len);
+    assert_int_equal(send_fds(f->sock, buf, len, &fd, fd >= 0), len);
 }
 
 static void send_msg(struct fixture *f, uint32_t request, uint32_t flags, const void *payload,

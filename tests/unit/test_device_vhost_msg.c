@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "device/vhost_msg.h"
+#include "send_fds.h"
 
 struct fixture {
     int qemu, ours;
@@ -40,25 +41,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static void send_fds(int sock, const void *buf, size_t len, unsigned n_fds)
+static void send_many(int sock, const void *buf, size_t len, unsigned n_fds)
 {
-    struct iovec iov = {(void *)buf, len};
-    union {
-        struct cmsghdr h;
-        char bytes[CMSG_SPACE(16 * sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    int fds[SEND_FDS_MAX];
 
-    if (n_fds) {
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        control.h.cmsg_level = SOL_SOCKET;
-        control.h.cmsg_type = SCM_RIGHTS;
-        control.h.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        for (unsigned i = 0; i < n_fds; i++)
-            memcpy(CMSG_DATA(&control.h) + i * sizeof(int), &sock, sizeof(int));
-    }
-    assert_int_equal(sendmsg(sock, &msg, 0), len);
+    for (unsigned i = 0; i < n_fds; i++)
+        fds[i] = sock;
+    assert_int_equal(send_fds(sock, buf, len, fds, n_fds), len);
 }
 
 static void send_msg(struct fixture *f, uint32_t request, uint32_t flags, uint32_t size,
@@ -71,7 +60,7 @@ static void send_msg(struct fixture *f, uint32_t request, uint32_t flags, uint32
     memcpy(buf + 8, &size, 4);
     if (payload)
         memcpy(buf + 12, payload, size);
-    send_fds(f->qemu, buf, 12 + (size <= 1024 ? size : 0), n_fds);
+    send_many(f->qemu, buf, 12 + (size <= 1024 ? size : 0), n_fds);
 }
 
 static int receive(struct fixture *f)
