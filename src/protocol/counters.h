@@ -64,6 +64,7 @@ struct vgr_counter_info {
     X(WAKEUPS, wakeups, COUNT, "wake-ups sent to the guest")                                       \
     X(SYNCS, syncs, COUNT, "times that the worker waited for the device")                          \
     X(UPLOADS_STAGED, uploads_staged, COUNT, "uploads that did not wait for the device")           \
+    X(DEVICE_COPIES, device_copies, COUNT, "reads that the device made by itself")                 \
     X(COMPUTING, computing, SECONDS, "time running graphs, or waiting for the device to finish")   \
     X(ASLEEP, asleep, SECONDS, "time asleep, with nothing to do")                                  \
     X(BUFFER_BYTES, buffer_bytes, LEVEL, "device memory held")                                     \

@@ -8,6 +8,10 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "worker/dma.h"
+
+/* Behind the staging memory: what vgr_dma_new() wants. */
+#define FENCE_SIZE 64
 
 static const char *const type_names[] = {"CPU", "GPU", "IGPU", "ACCEL", "META"};
 
@@ -137,7 +141,7 @@ static void make_staging(struct vgr_host_device *d)
     ggml_backend_buffer_type_t host = ggml_backend_dev_host_buffer_type(d->dev);
 
     d->pinned = false; /* one try */
-    d->staging = host ? ggml_backend_buft_alloc_buffer(host, VGR_STAGING_SIZE) : NULL;
+    d->staging = host ? ggml_backend_buft_alloc_buffer(host, VGR_STAGING_SIZE + FENCE_SIZE) : NULL;
     d->staging_base = d->staging ? ggml_backend_buffer_get_base(d->staging) : NULL;
 }
 
@@ -158,6 +162,16 @@ ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i)
     if (set_n_threads && !sched_getaffinity(0, sizeof(cpus), &cpus))
         set_n_threads(backend, CPU_COUNT(&cpus));
     return backend;
+}
+
+void vgr_backends_dma(struct vgr_backends *b, uint32_t i, const struct vgr_arena *arena)
+{
+    struct vgr_host_device *d = &b->device[i];
+
+    if (!d->staging_base || d->dma_tried)
+        return;
+    d->dma_tried = true;
+    d->dma = vgr_dma_new(d->dev, arena, d->staging_base + VGR_STAGING_SIZE);
 }
 
 const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint32_t len)

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "protocol/codec.h"
 #include "worker/context.h"
+#include "worker/dma.h"
 #include "worker/graph.h"
 #include "worker/tensor.h"
 
@@ -90,6 +91,7 @@ static int cmd_stream_open(struct vgr_ctx *c, const void *cmd)
     s->backend = vgr_backends_stream(&c->backends, m->device);
     if (!s->backend)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the host cannot open a stream");
+    vgr_backends_dma(&c->backends, m->device, &c->arena);
     return 0;
 }
 
@@ -265,6 +267,7 @@ static int cmd_get(struct vgr_ctx *c, const void *cmd)
     void *data = b ? heap_data(c, m) : NULL;
     struct vgr_host_stream *s;
     struct ggml_tensor t;
+    uint32_t route;
     bool waits;
 
     if (!data)
@@ -275,7 +278,12 @@ static int cmd_get(struct vgr_ctx *c, const void *cmd)
     if (!m->len)
         return 0;
     vgr_tensor_bytes(&t, b, m->offset, m->len);
-    if (s) {
+    route = s ? m->stream : c->last_run[b->device];
+    if (route &&
+        vgr_dma_read(c->backends.device[b->device].dma, c->streams[route].backend, &t, data)) {
+        vgr_ctx_mark_dirty(c, &c->streams[route]);
+        vgr_counts_add(c->counts, VGR_COUNTER_DEVICE_COPIES, 1);
+    } else if (s) {
         waits = s->dirty; /* Vulkan waits in there, as the arena is not memory that it knows */
         if (waits)
             vgr_counts_begin(c->counts, VGR_COUNTER_COMPUTING);
