@@ -92,7 +92,7 @@ void vgr_options_help(FILE *out)
           "                         how long one graph may run; 0: for ever\n"
           "\n"
           "What workers may do on this host:\n"
-          "  --sandbox MODE         strict, relaxed (default) or off\n"
+          "  --sandbox MODE         strict (default), relaxed or off\n"
           "  --worker-user NAME     the user that workers run as; for a vgr-device of root's\n"
           "  --shader-cache DIR     where workers keep compiled shaders; one for each VM\n"
           "                         (default: nowhere, but with --sandbox off)\n"

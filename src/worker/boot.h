@@ -56,8 +56,8 @@
 
 /* How much of the host a worker gives up (sandbox.h). */
 enum vgr_sandbox_mode {
-    VGR_SANDBOX_RELAXED, /* zero: the default */
-    VGR_SANDBOX_STRICT,
+    VGR_SANDBOX_STRICT, /* zero: the default */
+    VGR_SANDBOX_RELAXED,
     VGR_SANDBOX_OFF,
 };
 

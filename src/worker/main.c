@@ -62,7 +62,7 @@ static const char *strict_is_a_guess(const struct vgr_backends *b)
         const char *text = ggml_backend_dev_description(b->device[i].dev);
 
         if (ggml_backend_dev_type(b->device[i].dev) != GGML_BACKEND_DEVICE_TYPE_CPU &&
-            !strstr(text, "llvmpipe"))
+            !strstr(text, "llvmpipe") && !strstr(text, "NVIDIA"))
             return text;
     }
     return NULL;

@@ -136,9 +136,11 @@ static void each_socket_has_its_path(void **state)
     is_refused("whom to serve", "--stats", "a", NULL, NULL);
 }
 
-static void the_sandbox_is_relaxed_unless_told(void **state)
+static void the_sandbox_is_strict_unless_told(void **state)
 {
     assert_int_equal(parse("--fd=3", NULL, NULL, NULL), 0);
+    assert_int_equal(o.sandbox, VGR_SANDBOX_STRICT);
+    assert_int_equal(parse("--fd=3", "--sandbox", "relaxed", NULL), 0);
     assert_int_equal(o.sandbox, VGR_SANDBOX_RELAXED);
     assert_int_equal(parse("--fd=3", "--sandbox", "off", NULL), 0);
     assert_int_equal(o.sandbox, VGR_SANDBOX_OFF);
@@ -185,7 +187,7 @@ int main(void)
         cmocka_unit_test(arena_sizes_must_agree),
         cmocka_unit_test(limits_are_none_unless_given),
         cmocka_unit_test(each_socket_has_its_path),
-        cmocka_unit_test(the_sandbox_is_relaxed_unless_told),
+        cmocka_unit_test(the_sandbox_is_strict_unless_told),
         cmocka_unit_test(sizes_have_suffixes),
     };
 
