@@ -173,7 +173,8 @@ static void wait_for_doorbell(struct vgr_ctx *c)
 
     if (!c->sleep_fd)
         c->sleep_fd = open_doorbell(c);
-    while (!vgr_ring_rung(&c->ring) && !vgr_ring_pending(&c->ring) && !wanted(c)) {
+    while (!vgr_ring_rung(&c->ring) && !vgr_ring_pending(&c->ring) && !wanted(c) &&
+           !vgr_ctx_failed(c)) {
         if (c->sleep_fd < 0 || (epoll_wait(c->sleep_fd, &e, 1, -1) < 0 && errno != EINTR)) {
             vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
             return;

@@ -81,8 +81,8 @@ static struct vgr_ctx *make_queue(const struct vgr_ctx *c, const struct vgr_cmd_
 int vgr_queue_open(struct vgr_ctx *c, const struct vgr_cmd_queue_open *m)
 {
     struct vgr_shared *s = c->shared;
-    struct vgr_ctx *q;
     pthread_t thread;
+    struct vgr_ctx *q;
 
     if (check_open(c, m))
         return -1;
@@ -93,8 +93,11 @@ int vgr_queue_open(struct vgr_ctx *c, const struct vgr_cmd_queue_open *m)
     c->serves &= ~q->serves;
     vgr_counts_queue(s->counts, q->number);
     __atomic_store_n(&s->queue[q->number], q, __ATOMIC_RELEASE);
-    if (s->serve && pthread_create(&thread, NULL, s->serve, q))
+    if (!s->serve)
+        return 0;
+    if (pthread_create(&thread, NULL, s->serve, q))
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the host cannot start a thread for a queue");
+    pthread_detach(thread);
     return 0;
 }
 
@@ -233,7 +236,7 @@ static int block(struct vgr_ctx *c, struct vgr_ctx *other, uint64_t seq)
     circle = done_of(other) < seq && closes_circle(c);
     if (!circle && __atomic_load_n(&other->wait.idle, __ATOMIC_SEQ_CST))
         wake(other);
-    while (!circle && done_of(other) < seq)
+    while (!circle && done_of(other) < seq && !vgr_ctx_failed(c))
         pthread_cond_wait(&s->advanced, &s->lock);
     c->wait.blocker = NULL;
     __atomic_sub_fetch(&other->wait.waiters, 1, __ATOMIC_SEQ_CST);
