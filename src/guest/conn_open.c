@@ -279,6 +279,7 @@ static int read_reply(struct vgr_conn *c)
 
 /* ---- Queues ---- */
 
+/* The first one last: other devices may have it, too. */
 static void free_queues(struct vgr_conn *c)
 {
     for (uint32_t i = VGR_MAX_DEVICES; i--;) {

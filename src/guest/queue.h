@@ -5,10 +5,10 @@
  * Theory of operation
  * -------------------
  *
- * A queue is a ring with what belongs to it: a heap, sequence numbers, and the handles of the buffers,
- * streams and graphs of the devices that it serves. Queue 0 serves device 0; others have one each if the
- * host can and the arena has room, else queue 0 serves them, too. The host runs queues side by side:
- * what two devices have to do with each other is said with vgr_queue_after().
+ * A queue is a ring with what belongs to it: a heap, sequence numbers, and the handles of the
+ * buffers, streams and graphs of the devices that it serves. Queue 0 serves device 0; others have
+ * one each if the host can and the arena has room, else queue 0 serves them, too. The host runs
+ * queues side by side: what two devices have to do with each other is said with vgr_queue_after().
  *
  * Sending is pushing a record into the ring under `lock`; nothing waits for an answer. Records are
  * made visible in batches, by vgr_queue_publish() or by a wait. Data that comes back (downloads,
@@ -79,8 +79,8 @@ struct vgr_queue {
     struct vgr_waitplan plan;
 };
 
-/* A queue of the connection whose ring is `ring_size` bytes behind the page at arena offset `page`, and
- * whose heap is [heap, end). Handles are as the host's reply says. NULL without memory. */
+/* A queue of the connection whose ring is `ring_size` bytes behind the page at arena offset `page`,
+ * and whose heap is [heap, end). Handles are as the host's reply says. NULL without memory. */
 struct vgr_queue *vgr_queue_new(struct vgr_conn *c, uint32_t number, uint64_t page,
                                 uint32_t ring_size, uint64_t heap, uint64_t end);
 void vgr_queue_free(struct vgr_queue *q);
@@ -113,8 +113,8 @@ void vgr_queue_get_later(struct vgr_queue *q, uint32_t block, uint32_t off, uint
 /* Makes everything pushed visible and wakes the worker if it sleeps. */
 void vgr_queue_publish(struct vgr_queue *q);
 
-/* The same, if the worker should begin: there is much for it, or it is awake and has nothing to do. One
- * that sleeps is left alone: woken for little, it might sleep again before the rest comes. */
+/* The same, if the worker should begin: there is much for it, or it is awake and has nothing to do.
+ * One that sleeps is left alone: woken for little, it might sleep again before the rest comes. */
 void vgr_queue_publish_early(struct vgr_queue *q);
 
 /* What is pushed from here on comes after command `seq` of another queue of the connection, which is

@@ -300,10 +300,11 @@ struct vgr_cmd_stream {
 };
 static_assert(sizeof(struct vgr_cmd_stream) == 16, "wire");
 
-/* QUEUE_OPEN, in queue 0: from here on `device` has a queue of its own, whose number is the device's. At
- * `off` in the heap, a multiple of 4096, lie a page and the queue's ring. The page is laid out as the
- * control page and starts out as zeros; tail, wait_seq, head, asleep and done are those of the queue, and
- * the rest of it is not used. The device must have VGR_DEVICE_OWN_QUEUE and nothing in queue 0. */
+/* QUEUE_OPEN, in queue 0: from here on `device` has a queue of its own, whose number is the
+ * device's. At `off` in the heap, a multiple of 4096, lie a page and the queue's ring. The page is
+ * laid out as the control page and starts out as zeros; tail, wait_seq, head, asleep and done are
+ * those of the queue, and the rest of it is not used. The device must have VGR_DEVICE_OWN_QUEUE and
+ * nothing in queue 0. */
 struct vgr_cmd_queue_open {
     struct vgr_cmd h;
     uint32_t device;

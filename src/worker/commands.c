@@ -11,8 +11,8 @@
  * handed to GGML as a run of bytes (vgr_tensor_bytes), whatever tensors the guest keeps there.
  *
  * Order. Commands that name a stream run on it, in order. Commands that do not use plain calls of
- * GGML, which know nothing of streams: dirty streams are waited for first. What comes from another queue
- * is waited for by a command of its own (queue.h).
+ * GGML, which know nothing of streams: dirty streams are waited for first. What comes from another
+ * queue is waited for by a command of its own (queue.h).
  */
 #include <string.h>
 

@@ -9,10 +9,10 @@
  * copy), check it, run it against GGML, publish what is complete. Handles are indices into the tables
  * here; no pointer of ours ever reaches the guest and no pointer of the guest's is ever used.
  *
- * Queues. struct vgr_ctx is what one thread has: a ring, and all that belongs to the devices which the
- * queue serves. Nobody else touches it, so there is nothing to lock. Most contexts have no queue but the
- * first. What the queues have in common is struct vgr_shared; how they wait for each other, and how one
- * reads a buffer of another, is in queue.h.
+ * Queues. struct vgr_ctx is what one thread has: a ring, and all that belongs to the devices which
+ * the queue serves. Nobody else touches it, so there is nothing to lock. Most contexts have no
+ * queue but the first. What the queues have in common is struct vgr_shared; how they wait for each
+ * other, and how one reads a buffer of another, is in queue.h.
  *
  * Asynchrony. A host device may run behind its calls (`async`). A stream with work in flight is
  * *dirty*. A command is complete when no stream is dirty; so `done` advances at once on synchronous
@@ -47,8 +47,8 @@
 #define VGR_CTX_MAX_STREAMS 64u
 #define VGR_CTX_MAX_GRAPHS  1024u /* guests share them out among streams: keep it far above these */
 #define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
-/* In all graphs that are kept, in all queues. One takes some 700 bytes, so these are 1.5 GB of the host's memory; 16
- * graphs of a large language model have 50,000. */
+/* In all graphs that are kept, in all queues. One takes some 700 bytes, so these are 1.5 GB of the
+ * host's memory; 16 graphs of a large language model have 50,000. */
 #define VGR_CTX_MAX_KEPT (2u << 20)
 /* The longest that any command needs, a patch of every tensor. */
 #define VGR_CTX_MAX_PAYLOAD (VGR_CTX_MAX_TENSORS * (uint32_t)sizeof(struct vgr_graph_patch))
@@ -134,8 +134,8 @@ struct vgr_ctx {
     struct vgr_counts_page *counts; /* shared with the front */
 };
 
-/* Makes `c`, which has an arena, backends and descriptors, the first queue of a context. `counts` has a
- * page for each queue that may be. */
+/* Makes `c`, which has an arena, backends and descriptors, the first queue of a context. `counts`
+ * has a page for each queue that may be. */
 void vgr_ctx_init(struct vgr_ctx *c, struct vgr_shared *shared, struct vgr_counts_page *counts);
 
 /* Ends the context: writes code and text (printf) into the control page, logs it, wakes the guest.
@@ -174,7 +174,8 @@ int vgr_ctx_handshake(struct vgr_ctx *c);
 /* Runs one command (in c->record). 0, or -1 after vgr_ctx_fail(). */
 int vgr_ctx_dispatch(struct vgr_ctx *c, const struct vgr_cmd *h);
 
-/* Makes everything up to command `seq`, the last that has run, complete, and tells who waits for it. */
+/* Makes everything up to command `seq`, the last that has run, complete, and tells who waits for
+ * it. */
 void vgr_ctx_complete(struct vgr_ctx *c, uint64_t seq);
 
 /* True once the context has failed, in whichever queue, and the guest was told. */

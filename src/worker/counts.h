@@ -5,15 +5,16 @@
  * Theory of operation
  * -------------------
  *
- * The front makes one file for each worker (boot.h), sealed so that it keeps its size, with a page for
- * each queue that the context may have; pages of queues that it has not take no memory. The worker maps
- * it and counts right there, so that the numbers are current at any moment, in the
+ * The front makes one file for each worker (boot.h), sealed so that it keeps its size, with a page
+ * for each queue that the context may have; pages of queues that it has not take no memory. The
+ * worker maps it and counts right there, so that the numbers are current at any moment, in the
  * middle of a long graph too, and the last ones outlive the worker. The front reads the file when
- * somebody asks and maps nothing. The guest never sees the page: a program in a VM cannot forge what
- * the operator is told. A worker that was taken over could; hence the front takes what it reads for
- * numbers and for text to be escaped, and for nothing else.
+ * somebody asks and maps nothing. The guest never sees the page: a program in a VM cannot forge
+ * what the operator is told. A worker that was taken over could; hence the front takes what it
+ * reads for numbers and for text to be escaped, and for nothing else.
  *
- * Each queue counts in its page, and the front adds up. One thread counts there, so counting is a load and a store; they are atomic for the reader's sake.
+ * Each queue counts in its page, and the front adds up. One thread counts there, so counting is a
+ * load and a store; they are atomic for the reader's sake.
  */
 #ifndef VGR_WORKER_COUNTS_H
 #define VGR_WORKER_COUNTS_H

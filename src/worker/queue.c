@@ -117,8 +117,8 @@ static struct vgr_ctx *find(struct vgr_ctx *c, uint32_t number)
 
 /* ---- Copies ---- */
 
-/* Stops another queue between two commands. Others may use what belongs to `c` before this returns, and
- * not after. */
+/* Stops another queue between two commands. Others may use what belongs to `c` before this returns,
+ * and not after. */
 static void stop(struct vgr_ctx *c, struct vgr_ctx *other)
 {
     if (other->number < c->number) {
@@ -204,8 +204,8 @@ static bool spin(const struct vgr_ctx *c, const struct vgr_ctx *other, uint64_t 
     return false;
 }
 
-/* With the lock: would `c` wait for itself? Queues in the chain that have what they wait for are about to
- * go on. */
+/* With the lock: would `c` wait for itself? Queues in the chain that have what they wait for are
+ * about to go on. */
 static bool closes_circle(const struct vgr_ctx *c)
 {
     const struct vgr_ctx *q = c->wait.blocker;

@@ -8,13 +8,13 @@
  * QUEUE_OPEN takes a device away from queue 0 and gives it a thread with tables and a ring of its own.
  * Two things reach from one queue into another.
  *
- * Order. QUEUE_WAIT names a command of another queue; the thread stops until that is complete. A device
- * that runs behind publishes completion late, so the waiter leaves word what it wants (`wanted`), and the
- * other thread sees to it when it has nothing better to do. Who waits has completed all that came
- * before, because others may be waiting for that. An honest guest waits only for what it has sent
- * already, so queues can never wait for each other in a circle, nor for what never comes. The first is
- * found by whoever closes the circle, the second by the queue that goes to sleep although more is wanted
- * of it. Either ends the context.
+ * Order. QUEUE_WAIT names a command of another queue; the thread stops until that is complete. A
+ * device that runs behind publishes completion late, so the waiter leaves word what it wants
+ * (`wanted`), and the other thread sees to it when it has nothing better to do. Who waits has
+ * completed all that came before, because others may be waiting for that. An honest guest waits
+ * only for what it has sent already, so queues can never wait for each other in a circle, nor for
+ * what never comes. The first is found by whoever closes the circle, the second by the queue that
+ * goes to sleep although more is wanted of it. Either ends the context.
  *
  * Copies. The queue of the destination copies, with the other queue stopped: a thread holds `running`
  * while it runs commands, and gives it up while it waits. So nobody frees the source meanwhile, and no
@@ -46,8 +46,9 @@ static inline uint64_t vgr_queue_wanted(const struct vgr_ctx *c)
     return __atomic_load_n(&c->wait.wanted, __ATOMIC_SEQ_CST);
 }
 
-/* Says that `c` is about to sleep with an empty ring and everything complete, or that it woke up. A queue
- * that comes to wait for it wakes it, so that it looks whether it can ever have what is wanted. */
+/* Says that `c` is about to sleep with an empty ring and everything complete, or that it woke up. A
+ * queue that comes to wait for it wakes it, so that it looks whether it can ever have what is
+ * wanted. */
 static inline void vgr_queue_idle(struct vgr_ctx *c, bool idle)
 {
     __atomic_store_n(&c->wait.idle, idle, __ATOMIC_SEQ_CST);
