@@ -25,11 +25,25 @@ static void end(struct vgr_watchdog *d, struct vgr_worker *w, uint64_t now)
     vgr_worker_kill(w);
 }
 
+/* How long a queue's graphs may still take; 0 or less: they are overdue. */
+static int64_t left_of(const struct vgr_watchdog *d, const struct vgr_worker *w, unsigned queue,
+                       uint64_t now)
+{
+    uint64_t since, allowed;
+    uint32_t graphs;
+
+    if (!vgr_worker_computing(w, queue, &since, &graphs) || since >= now)
+        return (int64_t)d->limit_ns;
+    allowed = d->limit_ns * (graphs ? graphs : 1);
+    return now - since < allowed ? (int64_t)(allowed - (now - since)) : 0;
+}
+
 /* Ends `w` if it is due. Returns when to look at it again at the latest, in ns from now. */
 static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
 {
-    uint64_t now = vgr_counts_now(), since, allowed;
-    uint32_t graphs;
+    uint64_t now = vgr_counts_now();
+    int64_t left = (int64_t)d->limit_ns;
+    uint32_t queues;
 
     if (w->tell_at && w->tell_at <= now) {
         w->tell_at = 0;
@@ -38,11 +52,17 @@ static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
     }
     if (w->tell_at)
         return w->tell_at - now;
-    if (w->killed || !vgr_worker_computing(w, &since, &graphs))
+    if (w->killed)
         return d->limit_ns;
-    allowed = d->limit_ns * (graphs ? graphs : 1);
-    if (since >= now || now - since < allowed)
-        return since < now ? allowed - (now - since) : d->limit_ns;
+    queues = vgr_worker_queues(w);
+    for (unsigned q = 0; queues >> q; q++) {
+        int64_t of_queue = queues >> q & 1 ? left_of(d, w, q, now) : left;
+
+        if (of_queue < left)
+            left = of_queue;
+    }
+    if (left > 0)
+        return (uint64_t)left;
     end(d, w, now);
     return GRACE_NS;
 }

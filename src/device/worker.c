@@ -19,8 +19,6 @@
 
 extern char **environ;
 
-static const struct vgr_counter_info counter_info[] = {VGR_COUNTERS_WORKER(VGR_COUNTER_ROW)};
-
 /* The environment of a worker: ours, without our own variables. The caller frees the array; the
  * strings are the environment's own.
  *
@@ -145,7 +143,7 @@ static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, u
     return fd;
 }
 
-/* The page for the worker's counters, or -errno. Sealed: the worker can neither cut it nor make it
+/* The file for the worker's counters, or -errno. Sealed: the worker can neither cut it nor make it
  * grow. */
 static int make_counts_file(void)
 {
@@ -201,67 +199,11 @@ static void give_slot(struct vgr_worker_pool *pool, uint32_t slot)
     pool->slot_used[slot] = false;
 }
 
-void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
-{
-    uint64_t now;
-
-    if (pread(w->counts_fd, page, sizeof(*page), 0) != (ssize_t)sizeof(*page))
-        memset(page, 0, sizeof(*page));
-    now = vgr_counts_now();
-    for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++) {
-        uint64_t value = page->counters[i];
-
-        if (counter_info[i].unit == VGR_UNIT_SECONDS && page->since[i] && page->since[i] < now)
-            value += now - page->since[i];
-        if (counter_info[i].unit == VGR_UNIT_LEVEL || value > w->seen[i])
-            w->seen[i] = value;
-    }
-    if (page->n_devices > VGR_BOOT_MAX_DEVICES)
-        page->n_devices = VGR_BOOT_MAX_DEVICES;
-    for (unsigned i = 0; i < page->n_devices; i++)
-        page->devices[i][sizeof(page->devices[i]) - 1] = '\0';
-}
-
-static bool read_since(const struct vgr_worker *w, uint64_t *since)
-{
-    off_t at = offsetof(struct vgr_counts_page, since[VGR_COUNTER_COMPUTING]);
-
-    return pread(w->counts_fd, since, sizeof(*since), at) == (ssize_t)sizeof(*since) && *since;
-}
-
-bool vgr_worker_computing(const struct vgr_worker *w, uint64_t *since, uint32_t *graphs)
-{
-    uint64_t again;
-
-    if (!read_since(w, since) ||
-        pread(w->counts_fd, graphs, sizeof(*graphs), offsetof(struct vgr_counts_page, in_flight)) !=
-            (ssize_t)sizeof(*graphs))
-        return false;
-    if (*graphs > VGR_COUNTS_MAX_IN_FLIGHT)
-        *graphs = VGR_COUNTS_MAX_IN_FLIGHT;
-    /* Else these are the graphs of another time. */
-    return read_since(w, &again) && again == *since;
-}
-
-/* Adds what the worker counted to the pool's sums. */
-static void keep_counters(struct vgr_worker *w)
-{
-    struct vgr_counts_page page;
-
-    vgr_worker_read(w, &page);
-    for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++) {
-        if (counter_info[i].unit != VGR_UNIT_LEVEL)
-            w->pool->ended[i] += w->seen[i];
-    }
-    for (unsigned i = 0; i < VGR_FRONT_COUNT; i++)
-        w->pool->front_ended[i] += w->front[i];
-}
-
 static void forget(struct vgr_worker *w)
 {
     struct vgr_worker_pool *pool = w->pool;
 
-    keep_counters(w);
+    vgr_worker_keep(w);
     if (!w->killed)
         pool->failed++;
     if (w->prev)

@@ -83,7 +83,7 @@ struct vgr_worker {
      * front[] and sets this after the start. */
     bool relayed;
     uint64_t front[VGR_FRONT_COUNT];
-    int counts_fd; /* struct vgr_counts_page */
+    int counts_fd; /* struct vgr_counts_page, one for each queue */
     uint64_t arena_size;
     uint64_t started_ns;              /* CLOCK_REALTIME */
     uint64_t seen[VGR_COUNTER_COUNT]; /* as read last */
@@ -106,13 +106,21 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
                      const struct vgr_arena *arena, int doorbell, int wakeup,
                      void (*exited)(struct vgr_worker *w, const char *reason));
 
-/* Reads a live worker's counters into w->seen, and what else it tells into *page: the names of its
- * devices, each ended with a NUL, VGR_BOOT_MAX_DEVICES at most. Their bytes may be anything. */
+/* Reads a live worker's counters into w->seen, the sums of its queues, and what else it tells into
+ * *page: the names of its devices, each ended with a NUL, VGR_BOOT_MAX_DEVICES at most. Their bytes may
+ * be anything. */
 void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page);
 
-/* For a live worker that is computing: since when (vgr_counts_now()), and how many graphs its devices
- * have. False: it is not. */
-bool vgr_worker_computing(const struct vgr_worker *w, uint64_t *since, uint32_t *graphs);
+/* The queues of a live worker, a bit each. The first is always one. */
+uint32_t vgr_worker_queues(const struct vgr_worker *w);
+
+/* For a queue of a live worker that is computing: since when (vgr_counts_now()), and how many graphs
+ * its devices have. False: it is not. */
+bool vgr_worker_computing(const struct vgr_worker *w, unsigned queue, uint64_t *since,
+                          uint32_t *graphs);
+
+/* Adds what a worker counted to the sums of its pool: for worker.c, once it has ended. */
+void vgr_worker_keep(struct vgr_worker *w);
 
 /* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
 void vgr_worker_kill(struct vgr_worker *w);

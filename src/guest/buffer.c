@@ -11,9 +11,10 @@
 #include "guest/tensor.h"
 #include "guest/xfer.h"
 
-/* Not canonical on any 64-bit machine; handles are at most 16 bits. */
+/* Not canonical on any 64-bit machine; handles are at most 16 bits, numbers of queues 4. */
 #define BASE          (UINT64_C(1) << 62)
-#define BASE_SHIFT    44
+#define NUMBER_SHIFT  58
+#define BASE_SHIFT    42
 #define SIZE_MAX_HERE ((UINT64_C(1) << BASE_SHIFT) - 1)
 
 static struct vgr_rows one_row(const struct ggml_tensor *t, size_t offset, size_t size)
@@ -33,18 +34,19 @@ static struct vgr_rows one_row(const struct ggml_tensor *t, size_t offset, size_
 void vgr_buffer_free(ggml_backend_buffer_t buffer)
 {
     struct vgr_buffer *b = buffer->context;
+    struct vgr_queue *q = b->queue;
     struct vgr_cmd_handle cmd = {.h.op = VGR_CMD_BUFFER_FREE, .handle = b->handle};
 
-    if (vgr_conn_lock(b->conn)) {
-        vgr_conn_push(b->conn, &cmd, sizeof(cmd), NULL, 0);
+    if (vgr_queue_lock(q)) {
+        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
         /* The handle may be taken again at once: the ring keeps the order. Graphs that name it are
          * dead from here on. */
-        __atomic_fetch_add(&b->conn->buffer_epoch[b->handle], 1, __ATOMIC_RELAXED);
-        vgr_handles_give(&b->conn->buffers, b->handle);
-        vgr_conn_publish(b->conn);
-        vgr_conn_unlock(b->conn);
+        __atomic_fetch_add(&q->buffer_epoch[b->handle], 1, __ATOMIC_RELAXED);
+        vgr_handles_give(&q->buffers, b->handle);
+        vgr_queue_publish(q);
+        vgr_queue_unlock(q);
     }
-    vgr_conn_release(b->conn);
+    vgr_conn_release(q->conn);
     free(b);
 }
 
@@ -61,13 +63,13 @@ static enum ggml_status buffer_init_tensor(ggml_backend_buffer_t buffer, struct 
 
     if (!ggml_is_quantized(t->type) || t->view_src ||
         vgr_device_alloc_size(b->device, t) <= ggml_nbytes(t) ||
-        !vgr_tensor_place(b->conn, t, &place))
+        !vgr_tensor_place(b->queue, t, &place))
         return GGML_STATUS_SUCCESS;
     vgr_tensor_record(&cmd.tensor, t, &place, true);
-    if (!vgr_conn_lock(b->conn))
+    if (!vgr_queue_lock(b->queue))
         return GGML_STATUS_FAILED;
-    vgr_conn_push(b->conn, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_unlock(b->conn);
+    vgr_queue_push(b->queue, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_unlock(b->queue);
     return GGML_STATUS_SUCCESS;
 }
 
@@ -76,23 +78,23 @@ static void buffer_memset_tensor(ggml_backend_buffer_t buffer, struct ggml_tenso
 {
     struct vgr_rows r = one_row(t, offset, size);
 
-    vgr_xfer_memset(((struct vgr_buffer *)buffer->context)->conn, r.buffer, r.offset, size, value);
+    vgr_xfer_memset(((struct vgr_buffer *)buffer->context)->queue, r.buffer, r.offset, size, value);
 }
 
 static void buffer_set_tensor(ggml_backend_buffer_t buffer, struct ggml_tensor *t, const void *data,
                               size_t offset, size_t size)
 {
-    vgr_xfer_set(((struct vgr_buffer *)buffer->context)->conn, one_row(t, offset, size), data);
+    vgr_xfer_set(((struct vgr_buffer *)buffer->context)->queue, one_row(t, offset, size), data);
 }
 
 static void buffer_get_tensor(ggml_backend_buffer_t buffer, const struct ggml_tensor *t, void *data,
                               size_t offset, size_t size)
 {
-    struct vgr_conn *c = ((struct vgr_buffer *)buffer->context)->conn;
-    uint64_t seq = vgr_xfer_get(c, one_row(t, offset, size), data);
+    struct vgr_queue *q = ((struct vgr_buffer *)buffer->context)->queue;
+    uint64_t seq = vgr_xfer_get(q, one_row(t, offset, size), data);
 
     if (seq)
-        vgr_conn_wait(c, seq);
+        vgr_queue_wait(q, seq);
 }
 
 static void buffer_set_tensor_2d(ggml_backend_buffer_t buffer, struct ggml_tensor *t,
@@ -104,36 +106,36 @@ static void buffer_set_tensor_2d(ggml_backend_buffer_t buffer, struct ggml_tenso
     r.n = n_copies;
     r.stride = stride_tensor;
     r.pitch = stride_data;
-    vgr_xfer_set(((struct vgr_buffer *)buffer->context)->conn, r, data);
+    vgr_xfer_set(((struct vgr_buffer *)buffer->context)->queue, r, data);
 }
 
 static void buffer_get_tensor_2d(ggml_backend_buffer_t buffer, const struct ggml_tensor *t,
                                  void *data, size_t offset, size_t size, size_t n_copies,
                                  size_t stride_tensor, size_t stride_data)
 {
-    struct vgr_conn *c = ((struct vgr_buffer *)buffer->context)->conn;
+    struct vgr_queue *q = ((struct vgr_buffer *)buffer->context)->queue;
     struct vgr_rows r = one_row(t, offset, size);
     uint64_t seq;
 
     r.n = n_copies;
     r.stride = stride_tensor;
     r.pitch = stride_data;
-    seq = vgr_xfer_get(c, r, data);
+    seq = vgr_xfer_get(q, r, data);
     if (seq)
-        vgr_conn_wait(c, seq);
+        vgr_queue_wait(q, seq);
 }
 
 static bool buffer_cpy_tensor(ggml_backend_buffer_t buffer, const struct ggml_tensor *src,
                               struct ggml_tensor *dst)
 {
-    return vgr_tensor_copy(((struct vgr_buffer *)buffer->context)->conn, src, dst, 0) != 0;
+    return vgr_tensor_copy(((struct vgr_buffer *)buffer->context)->queue, src, dst, 0) != 0;
 }
 
 static void buffer_clear(ggml_backend_buffer_t buffer, uint8_t value)
 {
     struct vgr_buffer *b = buffer->context;
 
-    vgr_xfer_memset(b->conn, b->handle, 0, buffer->size, value);
+    vgr_xfer_memset(b->queue, b->handle, 0, buffer->size, value);
 }
 
 static const struct ggml_backend_buffer_i buffer_iface = {
@@ -174,7 +176,7 @@ static size_t buft_get_alloc_size(ggml_backend_buffer_type_t buft, const struct 
 }
 
 /* Asks the host for memory. Returns the handle, 0 if there is none. */
-static uint32_t alloc_on_host(struct vgr_conn *c, struct vgr_device *d, size_t size)
+static uint32_t alloc_on_host(struct vgr_queue *q, struct vgr_device *d, size_t size)
 {
     struct vgr_cmd_alloc cmd = {
         .h.op = VGR_CMD_BUFFER_ALLOC, .h.flags = VGR_CMD_F_AWAIT, .device = d->index, .size = size};
@@ -182,22 +184,22 @@ static uint32_t alloc_on_host(struct vgr_conn *c, struct vgr_device *d, size_t s
     uint32_t block;
     uint64_t seq = 0;
 
-    if (!vgr_conn_lock(c))
+    if (!vgr_queue_lock(q))
         return 0;
-    cmd.buffer = vgr_handles_take(&c->buffers);
-    if (cmd.buffer && vgr_conn_alloc(c, sizeof(reply), &cmd.reply_off, &block)) {
-        seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-        vgr_conn_get_later(c, block, cmd.reply_off, sizeof(reply), seq, &reply);
+    cmd.buffer = vgr_handles_take(&q->buffers);
+    if (cmd.buffer && vgr_queue_alloc(q, sizeof(reply), &cmd.reply_off, &block)) {
+        seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+        vgr_queue_get_later(q, block, cmd.reply_off, sizeof(reply), seq, &reply);
     }
-    vgr_conn_unlock(c);
+    vgr_queue_unlock(q);
     if (!cmd.buffer)
-        vgr_say_error("%s: no more than %u buffers at once", d->name, c->buffers.max);
-    if (seq && vgr_conn_wait(c, seq) && reply.ok)
+        vgr_say_error("%s: no more than %u buffers at once", d->name, q->buffers.max);
+    if (seq && vgr_queue_wait(q, seq) && reply.ok)
         return cmd.buffer;
 
-    if (cmd.buffer && vgr_conn_lock(c)) {
-        vgr_handles_give(&c->buffers, cmd.buffer);
-        vgr_conn_unlock(c);
+    if (cmd.buffer && vgr_queue_lock(q)) {
+        vgr_handles_give(&q->buffers, cmd.buffer);
+        vgr_queue_unlock(q);
     }
     return 0;
 }
@@ -215,17 +217,18 @@ static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, 
     if (!c)
         return NULL;
     b = malloc(sizeof(*b));
-    handle = b ? alloc_on_host(c, d, size) : 0;
+    handle = b ? alloc_on_host(c->queue[d->index], d, size) : 0;
     if (!handle) {
         free(b);
         vgr_conn_release(c);
         return NULL;
     }
     *b = (struct vgr_buffer){
-        .conn = c,
+        .queue = c->queue[d->index],
         .device = d,
         .handle = handle,
-        .base = BASE + ((uint64_t)handle << BASE_SHIFT),
+        .base = BASE + ((uint64_t)c->queue[d->index]->number << NUMBER_SHIFT) +
+                ((uint64_t)handle << BASE_SHIFT),
     };
     return ggml_backend_buffer_init(buft, buffer_iface, b, size);
 }

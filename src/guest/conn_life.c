@@ -45,7 +45,8 @@ static void in_child(void)
 {
     forked = true;
     for (struct vgr_conn *c = current; c; c = c == current ? old : c->older) {
-        __atomic_store_n(&c->drained, UINT64_MAX, __ATOMIC_RELAXED);
+        for (uint32_t i = 0; i < c->reply.n_devices; i++)
+            __atomic_store_n(&c->queue[i]->drained, UINT64_MAX, __ATOMIC_RELAXED);
         __atomic_store_n(&c->failed, 1, __ATOMIC_RELEASE);
     }
 }

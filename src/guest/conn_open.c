@@ -35,6 +35,49 @@
 #define MAX_ALIGNMENT     (1u << 16)
 #define GRAPHS_PER_STREAM 32u
 
+/* A queue has at least so much of the arena. */
+#define QUEUE_MIN (256u << 10)
+
+/* ---- Failing ---- */
+
+static const char *error_name(uint32_t error)
+{
+    static const char *const names[] = {
+        [VGR_ERROR_NONE] = "no reason given",
+        [VGR_ERROR_VERSION] = "no common protocol version",
+        [VGR_ERROR_HELLO] = "malformed hello",
+        [VGR_ERROR_ARENA] = "arena refused",
+        [VGR_ERROR_NO_DEVICE] = "no device on the host",
+        [VGR_ERROR_RING] = "ring out of order",
+        [VGR_ERROR_COMMAND] = "malformed command",
+        [VGR_ERROR_HANDLE] = "unknown handle",
+        [VGR_ERROR_RANGE] = "out of range",
+        [VGR_ERROR_GRAPH] = "graph refused",
+        [VGR_ERROR_COMPUTE] = "computation failed",
+        [VGR_ERROR_LIMIT] = "limit exceeded",
+        [VGR_ERROR_WORKER_DIED] = "the worker died",
+        [VGR_ERROR_INTERNAL] = "internal error",
+    };
+
+    return error < sizeof(names) / sizeof(names[0]) ? names[error] : "unknown error";
+}
+
+void vgr_conn_fail(struct vgr_conn *c, const char *why)
+{
+    const struct vgr_control *ctl = vgr_conn_control(c);
+    char text[VGR_CONTROL_TEXT];
+
+    if (__atomic_exchange_n(&c->failed, 1, __ATOMIC_ACQ_REL))
+        return;
+    if (__atomic_load_n(&ctl->state, __ATOMIC_ACQUIRE) == VGR_STATE_FAILED) {
+        vgr_say_clean(text, sizeof(text), ctl->error_text, sizeof(ctl->error_text));
+        vgr_say_error("%s: error %u (%s) at command %llu: %s", why, ctl->error,
+                      error_name(ctl->error), (unsigned long long)ctl->error_seq, text);
+    } else {
+        vgr_say_error("%s", why);
+    }
+}
+
 /* ---- Sizes ---- */
 
 static uint64_t parse_size(const char *text)
@@ -103,11 +146,13 @@ static int write_hello(struct vgr_conn *c)
     uint64_t pool;
     int64_t len;
 
+    c->ring_size = ring_size(c->transport.arena_size);
+
     h->magic = VGR_MAGIC;
     h->version = VGR_PROTOCOL_VERSION;
     h->arena_size = c->transport.arena_size;
     h->ring_off = VGR_CONTROL_SIZE;
-    h->ring_size = ring_size(h->arena_size);
+    h->ring_size = c->ring_size;
     h->heap_off = h->ring_off + h->ring_size;
     h->dict_off = h->heap_off;
     h->reply_off = c->reply_off = h->dict_off + DICT_ROOM;
@@ -118,11 +163,8 @@ static int write_hello(struct vgr_conn *c)
         return (int)len;
     h->dict_len = (uint32_t)len;
 
-    vgr_ring_producer_init(&c->ring, c->transport.arena);
-    pool = h->arena_size / POOL_SHARE & ~(uint64_t)(VGR_POOL_ALIGN - 1);
-    vgr_pool_init(&c->pool, h->arena_size - pool, pool);
-    vgr_heap_init(&c->heap, h->heap_off,
-                  (h->arena_size - pool - h->heap_off) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
+    pool = c->transport.arena_size / POOL_SHARE & ~(uint64_t)(VGR_POOL_ALIGN - 1);
+    vgr_pool_init(&c->pool, c->transport.arena_size - pool, pool);
     return 0;
 }
 
@@ -235,30 +277,84 @@ static int read_reply(struct vgr_conn *c)
     return err;
 }
 
-static void free_tables(struct vgr_conn *c)
+/* ---- Queues ---- */
+
+/* The first one last: other devices may have it, too. */
+static void free_queues(struct vgr_conn *c)
 {
-    vgr_handles_free(&c->buffers);
-    vgr_handles_free(&c->streams);
-    vgr_handles_free(&c->graphs);
-    free(c->buffer_epoch);
+    for (uint32_t i = VGR_MAX_DEVICES; i--;) {
+        if (vgr_conn_queue(c, i))
+            vgr_queue_free(c->queue[i]);
+    }
+}
+
+/* Makes the queue of a device in [from, end) of the arena, and tells the host. */
+static int open_queue(struct vgr_conn *c, uint32_t device, uint64_t from, uint64_t end)
+{
+    struct vgr_queue *first = c->queue[0];
+    struct vgr_cmd_queue_open cmd = {.h.op = VGR_CMD_QUEUE_OPEN,
+                                     .device = device,
+                                     .off = (uint32_t)from,
+                                     .ring_size = ring_size(end - from)};
+    struct vgr_queue *q;
+
+    memset(c->transport.arena + from, 0, VGR_CONTROL_SIZE);
+    q = vgr_queue_new(c, device, from, cmd.ring_size, from + VGR_CONTROL_SIZE + cmd.ring_size, end);
+    if (!q)
+        return -ENOMEM;
+    c->queue[device] = q;
+    if (vgr_queue_lock(first)) {
+        vgr_queue_push(first, &cmd, sizeof(cmd), NULL, 0);
+        vgr_queue_unlock(first);
+    }
+    return 0;
+}
+
+/* What the arena has between control page and pool is shared out evenly among the queues. */
+static int open_queues(struct vgr_conn *c)
+{
+    uint64_t from = VGR_CONTROL_SIZE + c->ring_size, room = c->pool.base - from, share;
+    uint32_t n = 1, next = 1;
+    int err = 0;
+
+    for (uint32_t i = 1; i < c->reply.n_devices; i++)
+        n += c->reply.devices[i].flags & VGR_DEVICE_OWN_QUEUE;
+    if (n > room / QUEUE_MIN)
+        n = room >= QUEUE_MIN ? (uint32_t)(room / QUEUE_MIN) : 1;
+    share = n > 1 ? room / n & ~(uint64_t)(PAGE - 1) : room;
+
+    c->queue[0] = vgr_queue_new(c, 0, 0, c->ring_size, from, from + share);
+    if (!c->queue[0])
+        return -ENOMEM;
+    for (uint32_t i = 1; i < c->reply.n_devices && !err; i++) {
+        c->queue[i] = c->queue[0];
+        if (next < n && c->reply.devices[i].flags & VGR_DEVICE_OWN_QUEUE) {
+            err = open_queue(c, i, from + next * share, from + (next + 1) * share);
+            next++;
+        }
+    }
+    return err;
 }
 
 static int setup(struct vgr_conn *c)
 {
     struct vgr_reply *r = &c->reply;
     bool cpu = false;
+    int err;
 
     vgr_names_map(&c->map, &c->own, &c->host);
     c->graphs_per_stream = (uint32_t)clamp(r->max_graphs / r->max_streams, 1, GRAPHS_PER_STREAM);
-    c->buffer_epoch = calloc(r->max_buffers + 1, sizeof(*c->buffer_epoch));
-    if (!c->buffer_epoch || vgr_handles_init(&c->buffers, r->max_buffers) ||
-        vgr_handles_init(&c->streams, r->max_streams) ||
-        vgr_handles_init(&c->graphs, r->max_graphs))
-        return -ENOMEM;
+    err = open_queues(c);
+    if (err)
+        return err;
 
     for (uint32_t i = 0; i < r->n_devices; i++)
         cpu |= r->devices[i].type == VGR_DEVICE_CPU;
-    vgr_waitplan_init(&c->plan, get_nprocs() < 2, cpu);
+    for (uint32_t i = 0; i < r->n_devices; i++)
+        vgr_waitplan_init(&c->queue[i]->plan, get_nprocs() < 2, cpu);
+    /* Queues may name each other once all are there. */
+    if (c->queue[0]->sent && !vgr_queue_wait(c->queue[0], c->queue[0]->sent))
+        return -ECONNREFUSED;
     return 0;
 }
 
@@ -332,7 +428,7 @@ static int open_conn(struct vgr_conn *c)
         return err;
     err = setup(c);
     if (err) {
-        free_tables(c);
+        free_queues(c);
         c->transport.ops->close(&c->transport);
         return err;
     }
@@ -347,7 +443,7 @@ struct vgr_conn *vgr_conn_open(void)
 
     if (!c)
         return NULL;
-    pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->pool_lock, NULL);
     pthread_mutex_init(&c->sleep_lock, NULL);
     pthread_cond_init(&c->sleep_cond, NULL);
     if (open_conn(c)) {
@@ -360,8 +456,8 @@ struct vgr_conn *vgr_conn_open(void)
 void vgr_conn_close(struct vgr_conn *c)
 {
     c->transport.ops->close(&c->transport);
-    free_tables(c);
-    pthread_mutex_destroy(&c->lock);
+    free_queues(c);
+    pthread_mutex_destroy(&c->pool_lock);
     pthread_mutex_destroy(&c->sleep_lock);
     pthread_cond_destroy(&c->sleep_cond);
     free(c);

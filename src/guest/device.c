@@ -40,7 +40,7 @@ static bool host_knows(const struct vgr_conn *c, const struct vgr_question *q,
     return true;
 }
 
-static bool ask_host(struct vgr_conn *c, const struct vgr_question *q,
+static bool ask_host(struct vgr_queue *queue, const struct vgr_question *q,
                      struct vgr_query_reply *answer)
 {
     uint32_t len = q->n * (uint32_t)sizeof(q->tensor[0]), off, block;
@@ -49,19 +49,19 @@ static bool ask_host(struct vgr_conn *c, const struct vgr_question *q,
     uint64_t seq = 0;
     uint8_t *p;
 
-    if (!vgr_conn_lock(c))
+    if (!vgr_queue_lock(queue))
         return false;
-    p = vgr_conn_alloc(c, len + sizeof(*answer), &off, &block);
+    p = vgr_queue_alloc(queue, len + sizeof(*answer), &off, &block);
     if (p) {
         memcpy(p, q->tensor, len);
         cmd.data_off = off;
         cmd.reply_off = off + len; /* records are multiples of 8 */
-        seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-        vgr_count(c->counters.upload_bytes, len);
-        vgr_conn_get_later(c, block, cmd.reply_off, sizeof(*answer), seq, answer);
+        seq = vgr_queue_push(queue, &cmd, sizeof(cmd), NULL, 0);
+        vgr_count(queue->conn->counters.upload_bytes, len);
+        vgr_queue_get_later(queue, block, cmd.reply_off, sizeof(*answer), seq, answer);
     }
-    vgr_conn_unlock(c);
-    return seq && vgr_conn_wait(c, seq);
+    vgr_queue_unlock(queue);
+    return seq && vgr_queue_wait(queue, seq);
 }
 
 bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_leaf,
@@ -94,7 +94,7 @@ bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_
         vgr_count(c->counters.op_hits, 1);
     } else {
         vgr_count(c->counters.op_misses, 1);
-        ok = ask_host(c, &q, answer);
+        ok = ask_host(c->queue[d->index], &q, answer);
         if (ok)
             vgr_opcache_put(&d->cache, &q, hash, answer);
     }
@@ -159,18 +159,19 @@ static void device_get_memory(ggml_backend_dev_t dev, size_t *free, size_t *tota
         .h.op = VGR_CMD_QUERY_MEMORY, .h.flags = VGR_CMD_F_AWAIT, .device = d->index};
     struct vgr_memory_reply reply = {0};
     struct vgr_conn *c = vgr_conn_hold_working();
+    struct vgr_queue *q = c ? c->queue[d->index] : NULL;
     uint32_t block;
     uint64_t seq = 0;
 
-    if (c && vgr_conn_lock(c)) {
-        if (vgr_conn_alloc(c, sizeof(reply), &cmd.reply_off, &block)) {
-            seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-            vgr_conn_get_later(c, block, cmd.reply_off, sizeof(reply), seq, &reply);
+    if (q && vgr_queue_lock(q)) {
+        if (vgr_queue_alloc(q, sizeof(reply), &cmd.reply_off, &block)) {
+            seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+            vgr_queue_get_later(q, block, cmd.reply_off, sizeof(reply), seq, &reply);
         }
-        vgr_conn_unlock(c);
+        vgr_queue_unlock(q);
     }
     if (seq)
-        vgr_conn_wait(c, seq);
+        vgr_queue_wait(q, seq);
     if (c)
         vgr_conn_release(c);
     *free = reply.free;

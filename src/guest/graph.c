@@ -15,12 +15,12 @@
 #define FIRST_CAP 64u
 
 int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t n_slots,
-                    const struct vgr_conn *conn, const uint32_t *epochs)
+                    const struct vgr_queue *queue, const uint32_t *epochs)
 {
     *g = (struct vgr_graphs){.device = device,
                              .max_tensors = max_tensors,
                              .n_slots = n_slots,
-                             .conn = conn,
+                             .queue = queue,
                              .epochs = epochs};
     g->slot = calloc(n_slots, sizeof(*g->slot));
     return g->slot ? 0 : -ENOMEM;
@@ -155,7 +155,7 @@ static int add_record(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_
     struct vgr_graph_body *b = &g->scratch;
     struct vgr_place place = {0};
 
-    if (g->placed && !vgr_tensor_place(g->conn, t, &place))
+    if (g->placed && !vgr_tensor_place(g->queue, t, &place))
         return -EFAULT;
     note_buffer(g, b, place.buffer);
     vgr_tensor_record(&vgr_graph_records(b)[index], t, &place, leaf);

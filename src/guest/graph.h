@@ -33,7 +33,7 @@
 #include "protocol/ggml_abi.h"
 #include "protocol/wire.h"
 
-struct vgr_conn;
+struct vgr_queue;
 
 #define VGR_GRAPH_BUFFERS 32u /* different buffers in a graph that is kept */
 
@@ -74,8 +74,8 @@ struct vgr_graphs {
     struct vgr_graph_slot *slot;
     uint32_t last; /* used last */
     uint64_t clock;
-    const struct vgr_conn *conn; /* compared only */
-    const uint32_t *epochs;      /* by buffer handle: count of frees; the connection's */
+    const struct vgr_queue *queue; /* compared only */
+    const uint32_t *epochs;        /* by buffer handle: count of frees; the queue's */
     struct vgr_graph_body scratch;
     bool placed;    /* scratch is encoded with memory */
     uint32_t *diff; /* records that differ; valid after choose() said PATCH */
@@ -88,9 +88,9 @@ struct vgr_graphs {
     uint32_t map_cap, map_used, map_epoch;
 };
 
-/* Graphs whose tensors lie in buffers of `conn`; `epochs` must outlive it. Returns 0 or -ENOMEM. */
+/* Graphs whose tensors lie in buffers of `queue`; `epochs` must outlive it. Returns 0 or -ENOMEM. */
 int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t n_slots,
-                    const struct vgr_conn *conn, const uint32_t *epochs);
+                    const struct vgr_queue *queue, const uint32_t *epochs);
 void vgr_graphs_free(struct vgr_graphs *g);
 
 /* The records of a body. */

@@ -23,10 +23,9 @@ static const char *host_get_name(ggml_backend_buffer_type_t buft)
 
 static void free_block(struct vgr_conn *c, uint64_t off)
 {
-    if (vgr_conn_lock(c)) {
-        vgr_pool_free(&c->pool, off);
-        vgr_conn_unlock(c);
-    }
+    pthread_mutex_lock(&c->pool_lock);
+    vgr_pool_free(&c->pool, off);
+    pthread_mutex_unlock(&c->pool_lock);
     vgr_conn_release(c);
 }
 
@@ -37,7 +36,8 @@ static void host_free_buffer(ggml_backend_buffer_t buffer)
     if (!c)
         return; /* after fork() */
     /* The worker may still be at it. */
-    vgr_conn_wait(c, __atomic_load_n(&c->pool_seq, __ATOMIC_RELAXED));
+    for (uint32_t i = 0; i < c->reply.n_devices; i++)
+        vgr_queue_wait(c->queue[i], __atomic_load_n(&c->queue[i]->pool_seq, __ATOMIC_RELAXED));
     free_block(c, (uint64_t)((uint8_t *)buffer->context - c->transport.arena));
     vgr_conn_release(c);
 }
@@ -48,9 +48,10 @@ static ggml_backend_buffer_t host_alloc_buffer(ggml_backend_buffer_type_t buft, 
     ggml_backend_buffer_t buffer;
     uint64_t off = 0;
 
-    if (c && size <= c->pool.size / 2 && vgr_conn_lock(c)) {
+    if (c && size <= c->pool.size / 2) {
+        pthread_mutex_lock(&c->pool_lock);
         off = vgr_pool_alloc(&c->pool, size);
-        vgr_conn_unlock(c);
+        pthread_mutex_unlock(&c->pool_lock);
     }
     if (!off) {
         if (c)

@@ -93,7 +93,7 @@ static void take(struct vgr_order *e, const struct vgr_graph_body *b,
 }
 
 /* Asks the host about g->scratch. False if there is no answer. */
-static bool ask(struct vgr_orders *o, struct vgr_conn *c, const struct vgr_graphs *g,
+static bool ask(struct vgr_orders *o, struct vgr_queue *q, const struct vgr_graphs *g,
                 uint32_t max_deps, struct vgr_order *e)
 {
     uint32_t n = g->scratch.n_nodes, len = vgr_graph_len(&g->scratch), off, block;
@@ -110,19 +110,19 @@ static bool ask(struct vgr_orders *o, struct vgr_conn *c, const struct vgr_graph
 
     if (!reply)
         return false;
-    if (vgr_conn_lock(c)) {
-        p = vgr_conn_alloc(c, (uint64_t)len + reply_len, &off, &block);
+    if (vgr_queue_lock(q)) {
+        p = vgr_queue_alloc(q, (uint64_t)len + reply_len, &off, &block);
         if (p) {
             memcpy(p, g->scratch.payload, len);
             cmd.data_off = off;
             cmd.reply_off = off + len; /* header and records are multiples of 8 */
-            seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-            vgr_count(c->counters.upload_bytes, len);
-            vgr_conn_get_later(c, block, cmd.reply_off, reply_len, seq, reply);
+            seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+            vgr_count(q->conn->counters.upload_bytes, len);
+            vgr_queue_get_later(q, block, cmd.reply_off, reply_len, seq, reply);
         }
-        vgr_conn_unlock(c);
+        vgr_queue_unlock(q);
     }
-    if (seq && vgr_conn_wait(c, seq)) {
+    if (seq && vgr_queue_wait(q, seq)) {
         ok = true;
         o->never = reply->answer == VGR_ORDER_NEVER;
         if (!o->never)
@@ -161,7 +161,7 @@ static void apply(const struct vgr_order *e, struct ggml_cgraph *cg, const struc
         params->add_alloc_dep(params->user_data, tensor[e->dep[i].tensor], tensor[e->dep[i].until]);
 }
 
-void vgr_orders_apply(struct vgr_orders *o, struct vgr_conn *c, struct vgr_graphs *g,
+void vgr_orders_apply(struct vgr_orders *o, struct vgr_queue *q, struct vgr_graphs *g,
                       struct ggml_cgraph *cg, bool trusted,
                       struct ggml_backend_graph_optimize_params *params)
 {
@@ -169,16 +169,16 @@ void vgr_orders_apply(struct vgr_orders *o, struct vgr_conn *c, struct vgr_graph
     struct vgr_order *e;
     XXH128_hash_t hash;
 
-    if (o->never || ggml_graph_n_nodes(cg) < NODES_MIN || vgr_conn_failed(c) ||
+    if (o->never || ggml_graph_n_nodes(cg) < NODES_MIN || vgr_conn_failed(q->conn) ||
         vgr_graphs_encode(g, cg, false, trusted, &culprit))
         return;
     hash = XXH3_128bits(g->scratch.payload, vgr_graph_len(&g->scratch));
     e = find(o, &hash, g->scratch.n_nodes);
     if (e->stamp) {
-        vgr_count(c->counters.order_hits, 1);
+        vgr_count(q->conn->counters.order_hits, 1);
     } else {
-        vgr_count(c->counters.order_misses, 1);
-        if (!ask(o, c, g, params ? DEPS_PER_NODE * g->scratch.n_nodes : 0, e))
+        vgr_count(q->conn->counters.order_misses, 1);
+        if (!ask(o, q, g, params ? DEPS_PER_NODE * g->scratch.n_nodes : 0, e))
             return;
     }
     e->stamp = ++o->clock;

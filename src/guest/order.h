@@ -48,7 +48,7 @@ void vgr_orders_free(struct vgr_orders *o);
 
 /* Reorders the nodes of `cg`, asking the host if need be, and passes its other wishes on to `params`,
  * NULL if GGML takes none. `g` encodes. The graph stays as it is where there is no answer. */
-void vgr_orders_apply(struct vgr_orders *o, struct vgr_conn *c, struct vgr_graphs *g,
+void vgr_orders_apply(struct vgr_orders *o, struct vgr_queue *q, struct vgr_graphs *g,
                       struct ggml_cgraph *cg, bool trusted,
                       struct ggml_backend_graph_optimize_params *params);
 

@@ -2,7 +2,7 @@
  *
  * A stream is a ggml_backend: commands for one device that the host may run asynchronously.
  *
- * The ring keeps the order of all that this process sends, so a stream remembers only the number of
+ * The device's queue keeps the order of all that it is sent, so a stream remembers only the number of
  * its last command whose effect the program can see: a computation, a copy, a download, or an upload
  * that is read from a host buffer. Other uploads do not count, their data is taken before the call
  * returns. synchronize() with nothing outstanding
@@ -11,8 +11,9 @@
  * Before GGML gives memory to a graph, the host's device is asked in which order it likes its nodes
  * (order.h).
  *
- * The host runs streams side by side: only the order in which it is given work is the ring's. A stream
- * that waits for an event of another one says so to the host and goes on.
+ * The host runs streams side by side: only the order in which it is given work is the queue's. A stream
+ * that waits for an event of another one says so to the host and goes on; if the other is of another
+ * queue, this one's queue is told to wait.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@
 
 struct vgr_stream {
     struct vgr_device *device;
-    struct vgr_conn *conn;
+    struct vgr_queue *queue; /* its connection is held */
     uint16_t handle;
     bool complained; /* about a graph; once is enough */
     uint64_t last;   /* the last command to wait for */
@@ -38,7 +39,7 @@ struct vgr_stream {
 
 /* A stream may be closed before the event is waited for: then all it was given is done. */
 struct vgr_event {
-    struct vgr_conn *conn;           /* held; NULL: never recorded */
+    struct vgr_queue *queue;         /* of the stream, its connection held; NULL: never recorded */
     const struct vgr_stream *stream; /* compared only */
     uint16_t handle;                 /* of the stream */
     uint64_t seq;
@@ -56,17 +57,17 @@ static void stream_synchronize(ggml_backend_t backend)
 {
     struct vgr_stream *s = backend->context;
 
-    vgr_conn_wait(s->conn, s->last);
+    vgr_queue_wait(s->queue, s->last);
 }
 
 static void stream_free(ggml_backend_t backend)
 {
     struct vgr_stream *s = backend->context;
-    struct vgr_conn *c = s->conn;
+    struct vgr_queue *q = s->queue;
     struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_CLOSE, .stream = s->handle};
 
     stream_synchronize(backend);
-    if (vgr_conn_lock(c)) {
+    if (vgr_queue_lock(q)) {
         for (uint32_t i = 0; i < s->graphs.n_slots; i++) {
             struct vgr_cmd_handle free_graph = {.h.op = VGR_CMD_GRAPH_FREE,
                                                 .handle = s->graphs.slot[i].handle};
@@ -74,17 +75,17 @@ static void stream_free(ggml_backend_t backend)
             if (!free_graph.handle)
                 continue;
             if (s->graphs.slot[i].valid)
-                vgr_conn_push(c, &free_graph, sizeof(free_graph), NULL, 0);
-            vgr_handles_give(&c->graphs, free_graph.handle);
+                vgr_queue_push(q, &free_graph, sizeof(free_graph), NULL, 0);
+            vgr_handles_give(&q->graphs, free_graph.handle);
         }
-        vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-        vgr_handles_give(&c->streams, s->handle);
-        vgr_conn_publish(c);
-        vgr_conn_unlock(c);
+        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+        vgr_handles_give(&q->streams, s->handle);
+        vgr_queue_publish(q);
+        vgr_queue_unlock(q);
     }
     vgr_graphs_free(&s->graphs);
     vgr_orders_free(&s->orders);
-    vgr_conn_release(c);
+    vgr_conn_release(q->conn);
     free(s);
     free(backend);
 }
@@ -97,7 +98,7 @@ static bool rows_of(const struct vgr_stream *s, const struct ggml_tensor *t, siz
 {
     struct vgr_place place;
 
-    if (!vgr_tensor_place(s->conn, t, &place) || !place.buffer)
+    if (!vgr_tensor_place(s->queue, t, &place) || !place.buffer)
         return false;
     r->buffer = place.buffer;
     r->stream = s->handle;
@@ -112,7 +113,7 @@ static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, 
     struct vgr_stream *s = backend->context;
     struct vgr_rows r = {
         .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data, .borrow = true};
-    uint64_t seq = rows_of(s, t, offset, &r) ? vgr_xfer_set(s->conn, r, data) : 0;
+    uint64_t seq = rows_of(s, t, offset, &r) ? vgr_xfer_set(s->queue, r, data) : 0;
 
     if (seq)
         s->last = seq;
@@ -129,7 +130,7 @@ static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tenso
 
     if (!rows_of(s, t, offset, &r))
         return;
-    seq = vgr_xfer_get(s->conn, r, data);
+    seq = vgr_xfer_get(s->queue, r, data);
     if (seq)
         s->last = seq;
 }
@@ -153,7 +154,7 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
     struct vgr_stream *s = dst_backend->context;
     ggml_backend_buffer_t from = src->view_src ? src->view_src->buffer : src->buffer;
     /* Both on the host, of one device or two: the host waits for whatever computes `src`. */
-    uint64_t seq = vgr_tensor_copy(s->conn, src, dst, s->handle);
+    uint64_t seq = vgr_tensor_copy(s->queue, src, dst, s->handle);
 
     if (seq) {
         s->last = seq;
@@ -167,9 +168,10 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
 
         /* Not borrowed: what computed it may overwrite it at once. */
         ggml_backend_synchronize(src_backend);
-        if (rows_of(s, dst, 0, &r))
-            vgr_xfer_set(s->conn, r, src->data);
-        return true;
+        if (rows_of(s, dst, 0, &r)) {
+            vgr_xfer_set(s->queue, r, src->data);
+            return true;
+        }
     }
     return false;
 }
@@ -198,11 +200,11 @@ static void complain(struct vgr_stream *s, int err, const struct ggml_tensor *cu
     }
 }
 
-/* Sends what choose() decided on. With the connection locked. */
+/* Sends what choose() decided on. With the queue locked. */
 static int send_graph(struct vgr_stream *s, enum vgr_graph_action action,
                       struct vgr_graph_slot *slot)
 {
-    struct vgr_conn *c = s->conn;
+    struct vgr_queue *q = s->queue;
     struct vgr_graphs *g = &s->graphs;
     const struct vgr_tensor *r = vgr_graph_records(&g->scratch);
     struct vgr_cmd_graph cmd = {.h.op = VGR_CMD_GRAPH_DEFINE};
@@ -214,7 +216,7 @@ static int send_graph(struct vgr_stream *s, enum vgr_graph_action action,
     if (action == VGR_GRAPH_RUN)
         return 0;
     if (!slot->handle)
-        slot->handle = vgr_handles_take(&c->graphs);
+        slot->handle = vgr_handles_take(&q->graphs);
     if (!slot->handle)
         return -ENOMEM;
     cmd.graph = slot->handle;
@@ -223,26 +225,27 @@ static int send_graph(struct vgr_stream *s, enum vgr_graph_action action,
         cmd.h.op = VGR_CMD_GRAPH_PATCH;
         cmd.data_len = g->n_diff * (uint32_t)sizeof(*patch);
     }
-    p = vgr_conn_alloc(c, cmd.data_len, &cmd.data_off, &block);
+    p = vgr_queue_alloc(q, cmd.data_len, &cmd.data_off, &block);
     if (!p)
         return -E2BIG;
     if (action == VGR_GRAPH_PATCH) {
         patch = p;
         for (uint32_t i = 0; i < g->n_diff; i++)
             patch[i] = (struct vgr_graph_patch){.index = g->diff[i], .tensor = r[g->diff[i]]};
-        vgr_count(c->counters.graphs_patched, 1);
+        vgr_count(q->conn->counters.graphs_patched, 1);
     } else {
         memcpy(p, g->scratch.payload, cmd.data_len);
-        vgr_count(c->counters.graphs_defined, 1);
+        vgr_count(q->conn->counters.graphs_defined, 1);
     }
-    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_sent(c, block, cmd.data_len, seq);
+    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_sent(q, block, cmd.data_len, seq);
     return seq ? 0 : -EIO;
 }
 
 static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml_cgraph *cg)
 {
     struct vgr_stream *s = backend->context;
+    struct vgr_queue *q = s->queue;
     struct vgr_cmd_run run = {.h.op = VGR_CMD_GRAPH_RUN, .stream = s->handle};
     enum vgr_graph_action action = VGR_GRAPH_RUN;
     const struct ggml_tensor *culprit = NULL;
@@ -251,7 +254,7 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     uint64_t seq = 0;
     int err = 0;
 
-    if (vgr_conn_failed(s->conn))
+    if (vgr_conn_failed(q->conn))
         return GGML_STATUS_FAILED;
     if (ggml_graph_n_nodes(cg) <= 0)
         return GGML_STATUS_SUCCESS;
@@ -267,29 +270,29 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
         action = vgr_graphs_choose(&s->graphs, &slot);
     }
 
-    if (!vgr_conn_lock(s->conn))
+    if (!vgr_queue_lock(q))
         return GGML_STATUS_FAILED;
     if (!same)
         err = send_graph(s, action, slot);
     if (!err) {
         run.graph = slot->handle;
-        seq = vgr_conn_push(s->conn, &run, sizeof(run), NULL, 0);
-        vgr_conn_publish(s->conn);
+        seq = vgr_queue_push(q, &run, sizeof(run), NULL, 0);
+        vgr_queue_publish(q);
     }
-    vgr_conn_unlock(s->conn);
+    vgr_queue_unlock(q);
 
     if (!seq) {
         slot->valid = false;
-        if (!vgr_conn_failed(s->conn))
+        if (!vgr_conn_failed(q->conn))
             complain(s, err, culprit);
         return err == -ENOMEM ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
     }
     if (!same)
         vgr_graphs_commit(&s->graphs, slot);
     s->last = seq;
-    vgr_count(s->conn->counters.graphs_run, 1);
-    vgr_count(s->conn->counters.graphs_same, same);
-    vgr_count(s->conn->counters.graphs_known, !same && action == VGR_GRAPH_RUN);
+    vgr_count(q->conn->counters.graphs_run, 1);
+    vgr_count(q->conn->counters.graphs_same, same);
+    vgr_count(q->conn->counters.graphs_known, !same && action == VGR_GRAPH_RUN);
     return GGML_STATUS_SUCCESS;
 }
 
@@ -301,7 +304,7 @@ static void stream_graph_optimize(ggml_backend_t backend, struct ggml_cgraph *cg
 #ifndef VGR_GGML_HAS_ALLOC_DEPS
     params = NULL;
 #endif
-    vgr_orders_apply(&s->orders, s->conn, &s->graphs, cg, vgr_cgraph_trusted(), params);
+    vgr_orders_apply(&s->orders, s->queue, &s->graphs, cg, vgr_cgraph_trusted(), params);
 }
 
 /* ---- Events ---- */
@@ -311,11 +314,11 @@ static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t eve
     const struct vgr_stream *s = backend->context;
     struct vgr_event *e = event->context;
 
-    if (e->conn != s->conn) {
-        if (e->conn)
-            vgr_conn_release(e->conn);
-        vgr_conn_hold_again(s->conn);
-        e->conn = s->conn;
+    if (e->queue != s->queue) {
+        if (e->queue)
+            vgr_conn_release(e->queue->conn);
+        vgr_conn_hold_again(s->queue->conn);
+        e->queue = s->queue;
     }
     e->stream = s;
     e->handle = s->handle;
@@ -326,16 +329,24 @@ static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event
 {
     const struct vgr_stream *s = backend->context;
     const struct vgr_event *e = event->context;
+    struct vgr_queue *q = s->queue;
 
     struct vgr_cmd_stream_wait cmd = {
         .h.op = VGR_CMD_STREAM_WAIT, .stream = s->handle, .other = e->handle};
 
     /* What a connection that has failed was to compute is not waited for. */
-    if (e->conn != s->conn || !e->seq || e->stream == s ||
-        e->seq <= __atomic_load_n(&s->conn->done, __ATOMIC_RELAXED) || !vgr_conn_lock(s->conn))
+    if (!e->queue || e->queue->conn != q->conn || !e->seq || e->stream == s ||
+        e->seq <= __atomic_load_n(&e->queue->done, __ATOMIC_RELAXED))
         return;
-    vgr_conn_push(s->conn, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_unlock(s->conn);
+    if (e->queue != q)
+        vgr_queue_mark(e->queue); /* the event must be visible first */
+    if (!vgr_queue_lock(q))
+        return;
+    if (e->queue != q)
+        vgr_queue_after(q, e->queue, e->seq);
+    else
+        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_unlock(q);
 }
 
 ggml_backend_event_t vgr_event_new(ggml_backend_dev_t dev)
@@ -356,8 +367,8 @@ void vgr_event_free(ggml_backend_dev_t dev, ggml_backend_event_t event)
 {
     struct vgr_event *e = event->context;
 
-    if (e->conn)
-        vgr_conn_release(e->conn);
+    if (e->queue)
+        vgr_conn_release(e->queue->conn);
     free(e);
     free(event);
 }
@@ -366,8 +377,8 @@ void vgr_event_synchronize(ggml_backend_dev_t dev, ggml_backend_event_t event)
 {
     const struct vgr_event *e = event->context;
 
-    if (e->conn)
-        vgr_conn_wait(e->conn, e->seq);
+    if (e->queue)
+        vgr_queue_wait(e->queue, e->seq);
 }
 
 /* ---- Opening ---- */
@@ -391,27 +402,28 @@ ggml_backend_t vgr_stream_new(ggml_backend_dev_t dev, const char *params)
 {
     struct vgr_device *d = dev->context;
     struct vgr_conn *c = vgr_conn_hold_working();
+    struct vgr_queue *q = c ? c->queue[d->index] : NULL;
     struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_OPEN, .device = d->index};
     struct ggml_backend *backend = malloc(sizeof(*backend));
     struct vgr_stream *s = calloc(1, sizeof(*s));
 
     if (!c || !backend || !s ||
-        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, c->graphs_per_stream, c,
-                        c->buffer_epoch))
+        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, c->graphs_per_stream, q,
+                        q->buffer_epoch))
         goto fail;
-    if (!vgr_conn_lock(c))
+    if (!vgr_queue_lock(q))
         goto fail;
-    cmd.stream = vgr_handles_take(&c->streams);
+    cmd.stream = vgr_handles_take(&q->streams);
     if (cmd.stream)
-        vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_unlock(c);
+        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_unlock(q);
     if (!cmd.stream) {
-        vgr_say_error("%s: no more than %u backends at once", d->name, c->streams.max);
+        vgr_say_error("%s: no more than %u backends at once", d->name, q->streams.max);
         goto fail;
     }
 
     s->device = d;
-    s->conn = c;
+    s->queue = q;
     s->handle = (uint16_t)cmd.stream;
     *backend =
         (struct ggml_backend){.guid = &guid, .iface = stream_iface, .device = dev, .context = s};

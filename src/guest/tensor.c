@@ -15,7 +15,7 @@ struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer)
     return buffer && buffer->iface.free_buffer == vgr_buffer_free ? buffer->context : NULL;
 }
 
-bool vgr_tensor_place(const struct vgr_conn *c, const struct ggml_tensor *t,
+bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
                       struct vgr_place *place)
 {
     ggml_backend_buffer_t buffer = t->buffer;
@@ -24,7 +24,7 @@ bool vgr_tensor_place(const struct vgr_conn *c, const struct ggml_tensor *t,
     if (!buffer && t->view_src)
         buffer = t->view_src->buffer;
     b = vgr_tensor_buffer(buffer);
-    if (b && b->conn == c && t->data) {
+    if (b && b->queue == q && t->data) {
         place->buffer = b->handle;
         place->offset = (uint64_t)(uintptr_t)t->data - b->base;
         return true;
@@ -105,23 +105,60 @@ static bool overlap(const struct vgr_place *a, const struct vgr_place *b, uint64
     return a->buffer == b->buffer && a->offset < b->offset + len && b->offset < a->offset + len;
 }
 
-uint64_t vgr_tensor_copy(struct vgr_conn *c, const struct ggml_tensor *src,
+/* Whose buffer a tensor lies in, NULL if it is none of ours. */
+static struct vgr_queue *queue_of(const struct ggml_tensor *t)
+{
+    const struct vgr_buffer *b =
+        vgr_tensor_buffer(t->buffer || !t->view_src ? t->buffer : t->view_src->buffer);
+
+    return b ? b->queue : NULL;
+}
+
+/* Nothing is waited for here. Each queue waits for what the other was given so far, and that is visible
+ * already: so they never wait for each other at once. */
+static uint64_t copy_between_queues(struct vgr_queue *q, struct vgr_queue *from,
+                                    struct vgr_cmd_copy *cmd)
+{
+    uint64_t before = vgr_queue_mark(from), seq = 0;
+
+    if (!vgr_queue_lock(q))
+        return 0;
+    vgr_queue_after(q, from, before);
+    cmd->src_queue = (uint16_t)from->number;
+    seq = vgr_queue_push(q, cmd, sizeof(*cmd), NULL, 0);
+    vgr_queue_publish(q);
+    vgr_queue_unlock(q);
+    if (seq && vgr_queue_lock(from)) {
+        vgr_queue_after(from, q, seq);
+        vgr_queue_unlock(from);
+    }
+    return seq;
+}
+
+uint64_t vgr_tensor_copy(struct vgr_queue *q, const struct ggml_tensor *src,
                          const struct ggml_tensor *dst, uint16_t stream)
 {
     struct vgr_cmd_copy cmd = {.h.op = VGR_CMD_COPY, .stream = stream, .len = ggml_nbytes(src)};
+    struct vgr_queue *other = queue_of(src);
     struct vgr_place from, to;
     uint64_t seq;
 
-    if (src->type != dst->type || !ggml_are_same_shape(src, dst) ||
-        !ggml_are_same_stride(src, dst) || !ggml_is_contiguous(src) ||
-        !vgr_tensor_place(c, src, &from) || !vgr_tensor_place(c, dst, &to) || !from.buffer ||
-        !to.buffer || overlap(&from, &to, cmd.len) || !vgr_conn_lock(c))
+    if (!other || other->conn != q->conn || src->type != dst->type ||
+        !ggml_are_same_shape(src, dst) || !ggml_are_same_stride(src, dst) ||
+        !ggml_is_contiguous(src) || !vgr_tensor_place(other, src, &from) ||
+        !vgr_tensor_place(q, dst, &to) || !from.buffer || !to.buffer ||
+        (other == q && overlap(&from, &to, cmd.len)))
         return 0;
     cmd.src = from.buffer;
     cmd.src_offset = from.offset;
     cmd.dst = to.buffer;
     cmd.dst_offset = to.offset;
-    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_unlock(c);
+    cmd.src_queue = (uint16_t)q->number;
+    if (other != q)
+        return copy_between_queues(q, other, &cmd);
+    if (!vgr_queue_lock(q))
+        return 0;
+    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_unlock(q);
     return seq;
 }

@@ -12,12 +12,12 @@
 #include "protocol/ggml_abi.h"
 #include "protocol/wire.h"
 
-struct vgr_conn;
 struct vgr_device;
+struct vgr_queue;
 
 /* The context of our ggml_backend_buffer. */
 struct vgr_buffer {
-    struct vgr_conn *conn; /* held */
+    struct vgr_queue *queue; /* of the device; its connection is held */
     struct vgr_device *device;
     uint32_t handle;
     uint64_t base; /* of its made-up addresses */
@@ -32,8 +32,8 @@ struct vgr_place {
 /* Our buffer behind a ggml buffer, or NULL if it is not ours (or NULL). */
 struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer);
 
-/* Finds a tensor's data. False if it has elements but no memory in one of our buffers on `c`. */
-bool vgr_tensor_place(const struct vgr_conn *c, const struct ggml_tensor *t,
+/* Finds a tensor's data. False if it has elements but no memory in a buffer of queue `q`. */
+bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
                       struct vgr_place *place);
 
 /* Fills a record with what a tensor says about itself: all but src, view_src and ESCAPES. A leaf
@@ -46,10 +46,11 @@ void vgr_tensor_record(struct vgr_tensor *r, const struct ggml_tensor *t,
 bool vgr_tensor_question(struct vgr_question *q, uint32_t device, const struct ggml_tensor *op,
                          bool as_leaf);
 
-/* Copies a tensor on the host, in stream `stream` (0: none), if both lie in buffers of this
- * connection, are contiguous, of the same layout, and do not overlap. Returns the command's number,
- * 0 if it was not possible. */
-uint64_t vgr_tensor_copy(struct vgr_conn *c, const struct ggml_tensor *src,
+/* Copies a tensor on the host, in stream `stream` (0: none), if `dst` lies in a buffer of queue `q` and
+ * `src` in one of the same connection, both are contiguous, of the same layout, and do not overlap.
+ * The copy comes after all that the queues of both were given before, and before what they are given
+ * later. Returns the command's number in `q`, 0 if it was not possible. */
+uint64_t vgr_tensor_copy(struct vgr_queue *q, const struct ggml_tensor *src,
                          const struct ggml_tensor *dst, uint16_t stream);
 
 #endif

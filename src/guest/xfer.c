@@ -29,24 +29,24 @@ static struct vgr_cmd_data command(const struct vgr_rows *r, enum vgr_cmd_op op,
 
 /* Transfers `len` bytes by a command that names the program's own memory, if that lies in a host
  * buffer. Returns the command's number; 0: not possible. */
-static uint64_t in_place(struct vgr_conn *c, const struct vgr_rows *r, enum vgr_cmd_op op,
+static uint64_t in_place(struct vgr_queue *q, const struct vgr_rows *r, enum vgr_cmd_op op,
                          uint64_t offset, const uint8_t *data, size_t len)
 {
     struct vgr_cmd_data cmd = command(r, op, offset, len);
-    uintptr_t at = (uintptr_t)data - (uintptr_t)c->transport.arena;
+    uintptr_t at = (uintptr_t)data - (uintptr_t)q->conn->transport.arena;
     uint64_t seq;
 
-    if (at < c->pool.base || at - c->pool.base >= c->pool.size ||
-        len > c->pool.size - (at - c->pool.base))
+    if (at < q->conn->pool.base || at - q->conn->pool.base >= q->conn->pool.size ||
+        len > q->conn->pool.size - (at - q->conn->pool.base))
         return 0;
     cmd.data_off = (uint32_t)at;
-    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    __atomic_store_n(&c->pool_seq, seq, __ATOMIC_RELAXED);
-    vgr_count(c->counters.in_place_bytes, len);
+    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    __atomic_store_n(&q->pool_seq, seq, __ATOMIC_RELAXED);
+    vgr_count(q->conn->counters.in_place_bytes, len);
     return seq;
 }
 
-static bool set_piece(struct vgr_conn *c, const struct vgr_rows *r, uint64_t offset,
+static bool set_piece(struct vgr_queue *q, const struct vgr_rows *r, uint64_t offset,
                       const uint8_t *data, size_t len)
 {
     struct vgr_cmd_data cmd = command(r, VGR_CMD_SET_INLINE, offset, len);
@@ -54,73 +54,73 @@ static bool set_piece(struct vgr_conn *c, const struct vgr_rows *r, uint64_t off
     uint64_t seq;
     void *p;
 
-    if (len <= VGR_CONN_INLINE) {
-        vgr_count(c->counters.upload_bytes, len);
-        return vgr_conn_push(c, &cmd, sizeof(cmd), data, (uint32_t)len);
+    if (len <= VGR_QUEUE_INLINE) {
+        vgr_count(q->conn->counters.upload_bytes, len);
+        return vgr_queue_push(q, &cmd, sizeof(cmd), data, (uint32_t)len);
     }
-    p = vgr_conn_alloc(c, len, &cmd.data_off, &block);
+    p = vgr_queue_alloc(q, len, &cmd.data_off, &block);
     if (!p)
         return false;
     memcpy(p, data, len);
     cmd.h.op = VGR_CMD_SET;
-    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_sent(c, block, len, seq);
+    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_sent(q, block, len, seq);
     return seq;
 }
 
-uint64_t vgr_xfer_set(struct vgr_conn *c, struct vgr_rows r, const void *data)
+uint64_t vgr_xfer_set(struct vgr_queue *q, struct vgr_rows r, const void *data)
 {
-    size_t piece = vgr_heap_piece(&c->heap);
+    size_t piece = vgr_heap_piece(&q->heap);
     uint64_t borrowed = 0;
 
     join_rows(&r);
-    if (!r.size || !vgr_conn_lock(c))
+    if (!r.size || !vgr_queue_lock(q))
         return 0;
     for (size_t i = 0; i < r.n; i++) {
         const uint8_t *row = (const uint8_t *)data + i * r.pitch;
         uint64_t offset = r.offset + i * r.stride, seq = 0;
 
         if (r.borrow && r.size >= BORROW_MIN)
-            seq = in_place(c, &r, VGR_CMD_SET, offset, row, r.size);
+            seq = in_place(q, &r, VGR_CMD_SET, offset, row, r.size);
         if (seq) {
             borrowed = seq;
-            vgr_count(c->counters.upload_bytes, r.size);
-            vgr_conn_publish(c);
+            vgr_count(q->conn->counters.upload_bytes, r.size);
+            vgr_queue_publish(q);
             continue;
         }
         for (size_t at = 0; at < r.size; at += piece) {
             size_t len = r.size - at < piece ? r.size - at : piece;
 
-            if (!set_piece(c, &r, offset + at, row + at, len)) {
-                vgr_conn_unlock(c);
+            if (!set_piece(q, &r, offset + at, row + at, len)) {
+                vgr_queue_unlock(q);
                 return borrowed;
             }
-            vgr_conn_publish_early(c);
+            vgr_queue_publish_early(q);
         }
     }
-    vgr_conn_unlock(c);
+    vgr_queue_unlock(q);
     return borrowed;
 }
 
-static uint64_t get_piece(struct vgr_conn *c, const struct vgr_rows *r, uint64_t offset,
+static uint64_t get_piece(struct vgr_queue *q, const struct vgr_rows *r, uint64_t offset,
                           uint8_t *data, size_t len)
 {
     struct vgr_cmd_data cmd = command(r, VGR_CMD_GET, offset, len);
     uint32_t block;
     uint64_t seq;
 
-    if (!vgr_conn_alloc(c, len, &cmd.data_off, &block))
+    if (!vgr_queue_alloc(q, len, &cmd.data_off, &block))
         return 0;
-    seq = vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_get_later(c, block, cmd.data_off, (uint32_t)len, seq, data);
+    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_get_later(q, block, cmd.data_off, (uint32_t)len, seq, data);
     return seq;
 }
 
-uint64_t vgr_xfer_get(struct vgr_conn *c, struct vgr_rows r, void *data)
+uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows r, void *data)
 {
-    size_t piece = vgr_heap_piece(&c->heap);
+    size_t piece = vgr_heap_piece(&q->heap);
     uint64_t seq = 0;
-    bool ok = vgr_conn_lock(c), locked = ok;
+    bool ok = vgr_queue_lock(q), locked = ok;
 
     join_rows(&r);
     for (size_t i = 0; i < r.n; i++) {
@@ -128,17 +128,17 @@ uint64_t vgr_xfer_get(struct vgr_conn *c, struct vgr_rows r, void *data)
         uint64_t offset = r.offset + i * r.stride, direct = 0;
 
         if (ok && r.size)
-            direct = in_place(c, &r, VGR_CMD_GET, offset, row, r.size);
+            direct = in_place(q, &r, VGR_CMD_GET, offset, row, r.size);
         if (direct) {
             seq = direct;
-            vgr_count(c->counters.download_bytes, r.size);
+            vgr_count(q->conn->counters.download_bytes, r.size);
             continue;
         }
         for (size_t at = 0; at < r.size; at += piece) {
             size_t len = r.size - at < piece ? r.size - at : piece;
 
             if (ok) {
-                seq = get_piece(c, &r, offset + at, row + at, len);
+                seq = get_piece(q, &r, offset + at, row + at, len);
                 ok = seq != 0;
             }
             if (!ok)
@@ -146,18 +146,18 @@ uint64_t vgr_xfer_get(struct vgr_conn *c, struct vgr_rows r, void *data)
         }
     }
     if (locked)
-        vgr_conn_unlock(c);
+        vgr_queue_unlock(q);
     return ok ? seq : 0;
 }
 
-void vgr_xfer_memset(struct vgr_conn *c, uint32_t buffer, uint64_t offset, uint64_t len,
+void vgr_xfer_memset(struct vgr_queue *q, uint32_t buffer, uint64_t offset, uint64_t len,
                      uint8_t value)
 {
     struct vgr_cmd_memset cmd = {
         .h.op = VGR_CMD_MEMSET, .buffer = buffer, .value = value, .offset = offset, .len = len};
 
-    if (!len || !vgr_conn_lock(c))
+    if (!len || !vgr_queue_lock(q))
         return;
-    vgr_conn_push(c, &cmd, sizeof(cmd), NULL, 0);
-    vgr_conn_unlock(c);
+    vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    vgr_queue_unlock(q);
 }

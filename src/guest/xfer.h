@@ -30,14 +30,14 @@ struct vgr_rows {
 
 /* Uploads. Returns 0 if `data` is not needed any more, else the number of the command that is the
  * last to read it (`borrow` only). */
-uint64_t vgr_xfer_set(struct vgr_conn *c, struct vgr_rows rows, const void *data);
+uint64_t vgr_xfer_set(struct vgr_queue *q, struct vgr_rows rows, const void *data);
 
-/* Starts downloads. `data` is filled in once vgr_conn_wait() for the returned number has returned;
+/* Starts downloads. `data` is filled in once vgr_queue_wait() for the returned number has returned;
  * 0: the connection failed, and data is all zeros. */
-uint64_t vgr_xfer_get(struct vgr_conn *c, struct vgr_rows rows, void *data);
+uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows rows, void *data);
 
 /* Fills `len` bytes with `value`. */
-void vgr_xfer_memset(struct vgr_conn *c, uint32_t buffer, uint64_t offset, uint64_t len,
+void vgr_xfer_memset(struct vgr_queue *q, uint32_t buffer, uint64_t offset, uint64_t len,
                      uint8_t value);
 
 #endif

@@ -23,6 +23,14 @@ void vgr_ring_producer_init(struct vgr_ring_producer *r, void *arena)
     r->size = ctl->hello.ring_size;
 }
 
+void vgr_ring_producer_at(struct vgr_ring_producer *r, void *page, uint32_t ring_size)
+{
+    memset(r, 0, sizeof(*r));
+    r->ctl = page;
+    r->data = (uint8_t *)page + VGR_CONTROL_SIZE;
+    r->size = ring_size;
+}
+
 /* Bytes from `pos` to the end of the ring. */
 static uint32_t to_end(uint32_t pos, uint32_t size)
 {
@@ -111,6 +119,14 @@ void vgr_ring_consumer_init(struct vgr_ring_consumer *r, void *arena, const stru
     r->size = hello->ring_size;
 }
 
+void vgr_ring_consumer_at(struct vgr_ring_consumer *r, void *page, uint32_t ring_size)
+{
+    memset(r, 0, sizeof(*r));
+    r->ctl = page;
+    r->data = (const uint8_t *)page + VGR_CONTROL_SIZE;
+    r->size = ring_size;
+}
+
 int vgr_ring_next(struct vgr_ring_consumer *r, void *buf, uint32_t cap)
 {
     for (;;) {
@@ -165,6 +181,11 @@ bool vgr_ring_sleep_begin(struct vgr_ring_consumer *r)
         return true;
     store_release(&r->ctl->asleep, 0);
     return false;
+}
+
+bool vgr_ring_rung(const struct vgr_ring_consumer *r)
+{
+    return !load_acquire(&r->ctl->asleep);
 }
 
 void vgr_ring_sleep_end(struct vgr_ring_consumer *r)

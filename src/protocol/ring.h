@@ -59,6 +59,9 @@ struct vgr_ring_producer {
 /* `arena` is the mapped arena whose hello is filled in (ring_off, ring_size). */
 void vgr_ring_producer_init(struct vgr_ring_producer *r, void *arena);
 
+/* The same for a queue whose page and ring (wire.h, QUEUE_OPEN) are at `page`. */
+void vgr_ring_producer_at(struct vgr_ring_producer *r, void *page, uint32_t ring_size);
+
 /* Reserves a record of `size` bytes (multiple of 8, at most a quarter of the ring) and returns where
  * to write it, or NULL when there is no room now (see vgr_ring_room) or the consumer's head is
  * impossible. Header fields op, flags and size are the caller's to fill. The record is not visible
@@ -101,6 +104,9 @@ struct vgr_ring_consumer {
 void vgr_ring_consumer_init(struct vgr_ring_consumer *r, void *arena,
                             const struct vgr_hello *hello);
 
+/* The same for a queue whose page and ring are at `page`. `ring_size` has been checked. */
+void vgr_ring_consumer_at(struct vgr_ring_consumer *r, void *page, uint32_t ring_size);
+
 /* Copies the next record into `buf` (8-aligned, `cap` >= a quarter of the ring). Returns its size,
  * 0 if the ring is empty, -EPROTO if positions or sizes are impossible. Padding is skipped. Does not
  * give the room back: see vgr_ring_release(). */
@@ -113,8 +119,9 @@ void vgr_ring_release(struct vgr_ring_consumer *r);
 bool vgr_ring_pending(const struct vgr_ring_consumer *r);
 
 /* Says that the worker is about to sleep. Returns true if it may, false if a command has come. Call
- * vgr_ring_sleep_end() after. */
+ * vgr_ring_sleep_end() after. In between, vgr_ring_rung() tells whether the producer has woken it. */
 bool vgr_ring_sleep_begin(struct vgr_ring_consumer *r);
+bool vgr_ring_rung(const struct vgr_ring_consumer *r);
 void vgr_ring_sleep_end(struct vgr_ring_consumer *r);
 
 /* Publishes completion. Returns true if the guest sleeps for this and must be woken. */

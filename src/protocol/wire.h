@@ -19,6 +19,10 @@
  * the data goes; it is there once `done` has reached the command's number. Failure is sticky: the
  * first bad command puts a code and a text into the control page and ends the context.
  *
+ * A context with several devices may have a ring for each, a *queue*: page, ring, sequence numbers and
+ * handles of its own, so that one device's work does not hold up another's. The control page and the
+ * command ring above are queue 0, which serves device 0 and every device that has no other queue.
+ *
  * All integers are little-endian. Both ends run on 64-bit little-endian machines; there is no byte
  * swapping. All offsets and lengths are in bytes. Reserved fields are written as 0 and ignored.
  * Offsets named `*_off` count from the start of the arena.
@@ -212,11 +216,14 @@ enum vgr_device_type { /* of the host device; numbers as in enum ggml_backend_de
                        VGR_DEVICE_ACCEL = 3,
 };
 
+/* The device may have a queue of its own (QUEUE_OPEN). */
+#define VGR_DEVICE_OWN_QUEUE 1u
+
 struct vgr_device_info {
     char name[64]; /* on the host: "Vulkan0", "CUDA0", "CPU" */
     char description[128];
     uint32_t type;        /* enum vgr_device_type */
-    uint32_t flags;       /* 0 today */
+    uint32_t flags;       /* VGR_DEVICE_* */
     uint64_t alignment;   /* of tensors in a buffer, power of two */
     uint64_t max_size;    /* of one buffer */
     uint64_t memory_free; /* at the handshake; VGR_CMD_QUERY_MEMORY for now */
@@ -231,9 +238,9 @@ struct vgr_reply {
     uint32_t version; /* the version both speak now */
     uint32_t features;
     uint32_t n_devices;
-    uint32_t max_buffers; /* handles are 1..max_buffers */
-    uint32_t max_streams; /* handles are 1..max_streams */
-    uint32_t max_graphs;  /* handles are 1..max_graphs */
+    uint32_t max_buffers; /* handles are 1..max_buffers, in each queue */
+    uint32_t max_streams; /* handles are 1..max_streams, in each queue */
+    uint32_t max_graphs;  /* handles are 1..max_graphs, in each queue */
     uint32_t max_tensors; /* in one graph */
     uint32_t dict_off;
     uint32_t dict_len;
@@ -268,6 +275,8 @@ enum vgr_cmd_op {
     VGR_CMD_QUERY_MEMORY = 17, /* replies */
     VGR_CMD_QUERY_ORDER = 18,  /* replies */
     VGR_CMD_STREAM_WAIT = 19,
+    VGR_CMD_QUEUE_OPEN = 20,
+    VGR_CMD_QUEUE_WAIT = 21,
     VGR_CMD_COUNT
 };
 
@@ -290,6 +299,30 @@ struct vgr_cmd_stream {
     uint32_t device; /* OPEN: index into vgr_reply.devices */
 };
 static_assert(sizeof(struct vgr_cmd_stream) == 16, "wire");
+
+/* QUEUE_OPEN, in queue 0: from here on `device` has a queue of its own, whose number is the
+ * device's. At `off` in the heap, a multiple of 4096, lie a page and the queue's ring. The page is
+ * laid out as the control page and starts out as zeros; tail, wait_seq, head, asleep and done are
+ * those of the queue, and the rest of it is not used. The device must have VGR_DEVICE_OWN_QUEUE and
+ * nothing in queue 0. */
+struct vgr_cmd_queue_open {
+    struct vgr_cmd h;
+    uint32_t device;
+    uint32_t off;
+    uint32_t ring_size; /* power of two, VGR_RING_MIN..VGR_RING_MAX */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct vgr_cmd_queue_open) == 24, "wire");
+
+/* QUEUE_WAIT: what follows in this queue runs after command `seq` of another queue is complete. That
+ * command must have been made visible before this one is. */
+struct vgr_cmd_queue_wait {
+    struct vgr_cmd h;
+    uint32_t queue;
+    uint32_t reserved;
+    uint64_t seq;
+};
+static_assert(sizeof(struct vgr_cmd_queue_wait) == 24, "wire");
 
 /* STREAM_WAIT: what `stream` is given from here on runs after all that `other` was given so far. */
 struct vgr_cmd_stream_wait {
@@ -355,8 +388,9 @@ struct vgr_cmd_copy {
     uint64_t dst_offset;
     uint64_t src_offset;
     uint64_t len;
-    uint16_t stream; /* 0: none */
-    uint16_t reserved[3];
+    uint16_t stream;    /* 0: none */
+    uint16_t src_queue; /* whose buffer src is; dst is of the queue that carries the command */
+    uint16_t reserved[2];
 };
 static_assert(sizeof(struct vgr_cmd_copy) == 48, "wire");
 

@@ -46,6 +46,8 @@ static int add(struct vgr_backends *b, ggml_backend_dev_t dev)
     d->dev = dev;
     d->buft = ggml_backend_dev_buffer_type(dev);
     d->async = props.caps.async;
+    /* The devices of an RPC server share a connection to it, which knows no threads. */
+    d->own_queue = strcmp(ggml_backend_reg_name(ggml_backend_dev_backend_reg(dev)), "RPC") != 0;
     if (!d->buft)
         return -ENODEV;
     d->pinned = d->async && props.caps.host_buffer;
@@ -129,6 +131,7 @@ void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_
     snprintf(info->description, sizeof(info->description), "%s",
              ggml_backend_dev_description(d->dev));
     info->type = (uint32_t)ggml_backend_dev_type(d->dev);
+    info->flags = d->own_queue ? VGR_DEVICE_OWN_QUEUE : 0;
     info->alignment = ggml_backend_buft_get_alignment(d->buft);
     info->max_size = ggml_backend_buft_get_max_size(d->buft);
     ggml_backend_dev_memory(d->dev, &free, &total);

@@ -21,7 +21,8 @@ struct vgr_dma; /* dma.h */
 struct vgr_host_device {
     ggml_backend_dev_t dev;
     ggml_backend_buffer_type_t buft;
-    bool async; /* its streams run behind: completion needs a synchronize */
+    bool async;     /* its streams run behind: completion needs a synchronize */
+    bool own_queue; /* may be used by a thread while another thread uses other devices */
     /* Async devices: memory that the device reads by itself where it offers such (pinned). Only
      * from there an upload is truly asynchronous. Made with the first stream. NULL: uploads wait. */
     bool pinned;

@@ -8,7 +8,7 @@
  *
  *   0,1,2  /dev/null, the front's stdout, the front's stderr (log lines)
  *   3      boot file: a memfd with struct vgr_boot, then n_runs x struct vgr_boot_run
- *   4      doorbell: eventfd, read by the worker
+ *   4      doorbell: eventfd, watched by the worker
  *   5      wake-up: eventfd, written by the worker
  *   6      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
  *   7      account: a sealed memfd with the device memory of all workers (common/account.h)

@@ -11,7 +11,8 @@
  * handed to GGML as a run of bytes (vgr_tensor_bytes), whatever tensors the guest keeps there.
  *
  * Order. Commands that name a stream run on it, in order. Commands that do not use plain calls of
- * GGML, which know nothing of streams: dirty streams are waited for first.
+ * GGML, which know nothing of streams: dirty streams are waited for first. What comes from another
+ * queue is waited for by a command of its own (queue.h).
  */
 #include <string.h>
 
@@ -20,14 +21,8 @@
 #include "worker/context.h"
 #include "worker/dma.h"
 #include "worker/graph.h"
+#include "worker/queue.h"
 #include "worker/tensor.h"
-
-static int check_device(struct vgr_ctx *c, uint32_t device)
-{
-    if (device >= c->backends.n)
-        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no device %u", device);
-    return 0;
-}
 
 /* The buffer, if [offset, offset + len) lies in it; else NULL after vgr_ctx_fail(). */
 static struct vgr_host_buffer *buffer_range(struct vgr_ctx *c, uint32_t handle, uint64_t offset,
@@ -80,7 +75,7 @@ static int cmd_stream_open(struct vgr_ctx *c, const void *cmd)
     const struct vgr_cmd_stream *m = cmd;
     struct vgr_host_stream *s;
 
-    if (check_device(c, m->device))
+    if (vgr_ctx_device(c, m->device))
         return -1;
     if (!m->stream || m->stream > VGR_CTX_MAX_STREAMS)
         return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream handle %u is out of range", m->stream);
@@ -126,9 +121,9 @@ static int cmd_stream_wait(struct vgr_ctx *c, const void *cmd)
 static void tell_refusal(struct vgr_ctx *c, uint64_t size, const char *why)
 {
     vgr_counts_add(c->counts, VGR_COUNTER_ALLOCS_REFUSED, 1);
-    vgr_log(c->memory.told ? VGR_LOG_DEBUG : VGR_LOG_WARN,
+    vgr_log(__atomic_exchange_n(&c->memory->told, true, __ATOMIC_RELAXED) ? VGR_LOG_DEBUG
+                                                                          : VGR_LOG_WARN,
             "no %llu bytes of device memory for the guest: %s", (unsigned long long)size, why);
-    c->memory.told = true;
 }
 
 static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
@@ -139,7 +134,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
     void *at = reply_at(c, m->reply_off, sizeof(reply));
     const char *why;
 
-    if (!at || check_device(c, m->device))
+    if (!at || vgr_ctx_device(c, m->device))
         return -1;
     if (!m->buffer || m->buffer > VGR_CTX_MAX_BUFFERS || c->buffers[m->buffer].buffer)
         return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "buffer handle %u is in use or out of range",
@@ -148,7 +143,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         return vgr_ctx_fail(c, VGR_ERROR_COMMAND, "an empty buffer, or one of unknown usage");
 
     b = &c->buffers[m->buffer];
-    b->buffer = vgr_memory_alloc(&c->memory, &c->backends.device[m->device], m->size, &why);
+    b->buffer = vgr_memory_alloc(c->memory, &c->backends.device[m->device], m->size, &why);
     if (b->buffer) {
         b->base = ggml_backend_buffer_get_base(b->buffer);
         b->size = ggml_backend_buffer_get_size(b->buffer);
@@ -175,7 +170,7 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
     if (!b)
         return -1;
     vgr_ctx_sync(c);
-    vgr_memory_free(&c->memory, b->buffer);
+    vgr_memory_free(c->memory, b->buffer);
     vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, -b->size);
     b->buffer = NULL;
     return 0;
@@ -319,10 +314,14 @@ static int cmd_memset(struct vgr_ctx *c, const void *cmd)
 static int cmd_copy(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_copy *m = cmd;
-    struct vgr_host_buffer *dst = buffer_range(c, m->dst, m->dst_offset, m->len);
-    struct vgr_host_buffer *src = dst ? buffer_range(c, m->src, m->src_offset, m->len) : NULL;
+    struct vgr_host_buffer *dst = buffer_range(c, m->dst, m->dst_offset, m->len), *src;
     struct ggml_tensor to, from;
 
+    if (!dst)
+        return -1;
+    if (m->src_queue != c->number)
+        return vgr_queue_copy(c, m, dst);
+    src = buffer_range(c, m->src, m->src_offset, m->len);
     if (!src)
         return -1;
     if (src == dst && m->dst_offset < m->src_offset + m->len &&
@@ -404,7 +403,7 @@ static int cmd_query_op(struct vgr_ctx *c, const void *cmd)
     void *at = reply_at(c, m->reply_off, sizeof(reply));
     const void *payload;
 
-    if (!at || check_device(c, m->device))
+    if (!at || vgr_ctx_device(c, m->device))
         return -1;
     payload = payload_of(c, m->data_off, m->data_len);
     if (!payload || vgr_graph_query(c, m->device, payload, m->data_len, &reply))
@@ -421,12 +420,12 @@ static int cmd_query_memory(struct vgr_ctx *c, const void *cmd)
     void *at = reply_at(c, m->reply_off, sizeof(reply));
     size_t free = 0, total = 0;
 
-    if (!at || check_device(c, m->device))
+    if (!at || vgr_ctx_device(c, m->device))
         return -1;
     ggml_backend_dev_memory(c->backends.device[m->device].dev, &free, &total);
     reply.free = free;
     reply.total = total;
-    vgr_memory_clamp(&c->memory, &reply.free, &reply.total);
+    vgr_memory_clamp(c->memory, &reply.free, &reply.total);
     memcpy(at, &reply, sizeof(reply));
     return 0;
 }
@@ -458,6 +457,16 @@ static int cmd_query_order(struct vgr_ctx *c, const void *cmd)
     return at ? 0 : -1;
 }
 
+static int cmd_queue_open(struct vgr_ctx *c, const void *cmd)
+{
+    return vgr_queue_open(c, cmd);
+}
+
+static int cmd_queue_wait(struct vgr_ctx *c, const void *cmd)
+{
+    return vgr_queue_wait(c, cmd);
+}
+
 static const struct {
     int (*run)(struct vgr_ctx *c, const void *cmd);
     uint32_t size;
@@ -482,6 +491,8 @@ static const struct {
     [VGR_CMD_QUERY_OP] = {cmd_query_op, sizeof(struct vgr_cmd_query_op), false},
     [VGR_CMD_QUERY_MEMORY] = {cmd_query_memory, sizeof(struct vgr_cmd_query_memory), false},
     [VGR_CMD_QUERY_ORDER] = {cmd_query_order, sizeof(struct vgr_cmd_query_order), false},
+    [VGR_CMD_QUEUE_OPEN] = {cmd_queue_open, sizeof(struct vgr_cmd_queue_open), false},
+    [VGR_CMD_QUEUE_WAIT] = {cmd_queue_wait, sizeof(struct vgr_cmd_queue_wait), false},
 };
 
 int vgr_ctx_dispatch(struct vgr_ctx *c, const struct vgr_cmd *h)

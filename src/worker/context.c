@@ -10,6 +10,19 @@
 #include "common/log.h"
 #include "protocol/ggml_names.h"
 
+void vgr_ctx_init(struct vgr_ctx *c, struct vgr_shared *shared, struct vgr_counts_page *counts)
+{
+    pthread_mutex_init(&shared->lock, NULL);
+    pthread_cond_init(&shared->advanced, NULL);
+    pthread_mutex_init(&c->running, NULL);
+    shared->counts = counts;
+    shared->queue[0] = c;
+    c->shared = shared;
+    c->memory = &shared->memory;
+    c->counts = counts;
+    c->serves = UINT32_MAX;
+}
+
 void vgr_ctx_wake(struct vgr_ctx *c)
 {
     uint64_t one = 1;
@@ -23,22 +36,28 @@ int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code, const char *fmt, ...)
 {
     struct vgr_control *ctl = vgr_arena_control(&c->arena);
     char text[VGR_CONTROL_TEXT];
+    int alive = VGR_CTX_ALIVE;
     va_list ap;
 
-    if (c->failed)
+    if (!__atomic_compare_exchange_n(&c->shared->failed, &alive, VGR_CTX_FAILING, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         return -1;
-    c->failed = true;
 
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    vgr_error("context ends at command %llu: %s", (unsigned long long)c->ring.seq, text);
+    if (c->number)
+        vgr_error("context ends at command %llu of queue %u: %s", (unsigned long long)c->ring.seq,
+                  c->number, text);
+    else
+        vgr_error("context ends at command %llu: %s", (unsigned long long)c->ring.seq, text);
 
     memcpy(ctl->error_text, text, sizeof(text));
     ctl->error_seq = c->ring.seq;
     ctl->error = code;
     __atomic_store_n(&ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
     vgr_ctx_wake(c);
+    __atomic_store_n(&c->shared->failed, VGR_CTX_FAILED, __ATOMIC_RELEASE);
     return -1;
 }
 
@@ -107,6 +126,15 @@ const void *vgr_ctx_payload(struct vgr_ctx *c, uint32_t off, uint32_t len)
     if (len)
         memcpy(c->payload, src, len);
     return c->payload;
+}
+
+int vgr_ctx_device(struct vgr_ctx *c, uint32_t device)
+{
+    if (device >= c->backends.n)
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no device %u", device);
+    if (!(c->serves >> device & 1))
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "device %u has another queue", device);
+    return 0;
 }
 
 struct vgr_host_buffer *vgr_ctx_buffer(struct vgr_ctx *c, uint32_t handle)
@@ -198,7 +226,7 @@ static int write_reply(struct vgr_ctx *c)
         struct vgr_device_info *d = &r.devices[i];
 
         vgr_backends_describe(&c->backends, i, d);
-        vgr_memory_clamp(&c->memory, &d->memory_free, &d->memory_total);
+        vgr_memory_clamp(c->memory, &d->memory_free, &d->memory_total);
     }
     memcpy(at, &r, sizeof(r));
     if (vgr_names_write(&c->names, at + sizeof(r), dict_len) < 0)

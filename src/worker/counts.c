@@ -23,3 +23,8 @@ void vgr_counts_device(struct vgr_counts_page *p, const char *name)
     snprintf(p->devices[n], sizeof(p->devices[n]), "%s", name);
     __atomic_store_n(&p->n_devices, n + 1, __ATOMIC_RELEASE);
 }
+
+void vgr_counts_queue(struct vgr_counts_page *p, uint32_t number)
+{
+    __atomic_store_n(&p->queues, p->queues | 1u << number, __ATOMIC_RELEASE);
+}

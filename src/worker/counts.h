@@ -5,14 +5,16 @@
  * Theory of operation
  * -------------------
  *
- * The front makes one file of a page for each worker (boot.h), sealed so that it keeps its size. The
+ * The front makes one file for each worker (boot.h), sealed so that it keeps its size, with a page
+ * for each queue that the context may have; pages of queues that it has not take no memory. The
  * worker maps it and counts right there, so that the numbers are current at any moment, in the
  * middle of a long graph too, and the last ones outlive the worker. The front reads the file when
- * somebody asks and maps nothing. The guest never sees the page: a program in a VM cannot forge what
- * the operator is told. A worker that was taken over could; hence the front takes what it reads for
- * numbers and for text to be escaped, and for nothing else.
+ * somebody asks and maps nothing. The guest never sees the page: a program in a VM cannot forge
+ * what the operator is told. A worker that was taken over could; hence the front takes what it
+ * reads for numbers and for text to be escaped, and for nothing else.
  *
- * One thread counts, so counting is a load and a store; they are atomic for the reader's sake.
+ * Each queue counts in its page, and the front adds up. One thread counts there, so counting is a
+ * load and a store; they are atomic for the reader's sake.
  */
 #ifndef VGR_WORKER_COUNTS_H
 #define VGR_WORKER_COUNTS_H
@@ -24,7 +26,9 @@
 #include "protocol/counters.h"
 #include "worker/boot.h"
 
-#define VGR_COUNTS_SIZE 4096u
+#define VGR_COUNTS_PAGE   4096u
+#define VGR_COUNTS_QUEUES 16u
+#define VGR_COUNTS_SIZE   (VGR_COUNTS_QUEUES * VGR_COUNTS_PAGE)
 
 /* A worker waits for its devices before they have more graphs than this to do: nothing else bounds
  * what a driver must keep for them. */
@@ -36,12 +40,18 @@ struct vgr_counts_page {
     char devices[VGR_BOOT_MAX_DEVICES][64]; /* names, those offered */
     uint32_t n_devices;                     /* 0: not known yet */
     uint32_t in_flight; /* graphs given to devices that have not been waited for since */
+    uint32_t queues;    /* further queues that exist, a bit each; names and this in page 0 only */
+    uint8_t pad[VGR_COUNTS_PAGE - 2060];
 };
-static_assert(sizeof(struct vgr_counts_page) <= VGR_COUNTS_SIZE && VGR_COUNTER_COUNT <= 64,
+static_assert(sizeof(struct vgr_counts_page) == VGR_COUNTS_PAGE && VGR_COUNTER_COUNT <= 64,
               "counts");
+static_assert(VGR_COUNTS_QUEUES == VGR_BOOT_MAX_DEVICES, "a queue for each device");
 
-/* Maps the page at its descriptor of boot.h and closes that. NULL and errno on failure. */
+/* Maps the pages at their descriptor of boot.h and closes that. NULL and errno on failure. */
 struct vgr_counts_page *vgr_counts_map(void);
+
+/* Says in page 0 that queue `number` has a page now. */
+void vgr_counts_queue(struct vgr_counts_page *p, uint32_t number);
 
 /* Adds the name of a device that the context offers, VGR_BOOT_MAX_DEVICES at most. */
 void vgr_counts_device(struct vgr_counts_page *p, const char *name);

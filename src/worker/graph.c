@@ -36,12 +36,29 @@ static int refuse(struct vgr_ctx *c, uint32_t handle, const struct vgr_host_grap
                         g->n_tensors, i < g->n_nodes ? ggml_op_name(t->op) : "leaf", why);
 }
 
+/* Counts `n` tensors more among those that are kept; false if these are too many. */
+static bool keep(struct vgr_ctx *c, uint32_t n)
+{
+    uint32_t *kept = &c->shared->kept_tensors;
+
+    /* Each of a few queues adds 2^16 at most before it looks: no overflow. */
+    if (__atomic_add_fetch(kept, n, __ATOMIC_RELAXED) <= VGR_CTX_MAX_KEPT)
+        return true;
+    __atomic_sub_fetch(kept, n, __ATOMIC_RELAXED);
+    return false;
+}
+
+static void unkeep(struct vgr_ctx *c, uint32_t n)
+{
+    __atomic_sub_fetch(&c->shared->kept_tensors, n, __ATOMIC_RELAXED);
+}
+
 /* Ends what the handle holds, if anything. */
 static void drop(struct vgr_ctx *c, uint32_t handle)
 {
     if (!c->graphs[handle])
         return;
-    c->kept_tensors -= c->graphs[handle]->n_tensors;
+    unkeep(c, c->graphs[handle]->n_tensors);
     vgr_graph_destroy(c->graphs[handle]);
     c->graphs[handle] = NULL;
 }
@@ -58,17 +75,19 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
         return -1;
     if (vgr_codec_graph(payload, len, VGR_CTX_MAX_TENSORS, &d, &wire, &why))
         return vgr_ctx_fail(c, VGR_ERROR_GRAPH, "graph %u: %s", handle, why);
-    if (d->device >= c->backends.n)
-        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "graph %u: no device %u", handle, d->device);
+    if (vgr_ctx_device(c, d->device))
+        return -1;
 
     vgr_ctx_sync(c);
     drop(c, handle);
-    if (d->n_tensors > VGR_CTX_MAX_KEPT - c->kept_tensors)
+    if (!keep(c, d->n_tensors))
         return vgr_ctx_fail(c, VGR_ERROR_LIMIT, "graph %u: more than %u tensors in all graphs",
                             handle, VGR_CTX_MAX_KEPT);
     g = vgr_graph_new(d, wire);
-    if (!g)
+    if (!g) {
+        unkeep(c, d->n_tensors);
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for graph %u", handle);
+    }
 
     /* Leafs first: nodes look at them, and never the other way round. */
     for (uint32_t n = 0; n < g->n_tensors; n++) {
@@ -85,11 +104,11 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
         goto fail;
     }
     c->graphs[handle] = g;
-    c->kept_tensors += g->n_tensors;
     vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_DEFINED, 1);
     return 0;
 
 fail:
+    unkeep(c, g->n_tensors);
     vgr_graph_destroy(g);
     return ret;
 }

@@ -148,8 +148,8 @@ int vgr_graph_order(struct vgr_ctx *c, const void *payload, uint32_t len, uint32
     *w = (struct vgr_graph_wishes){.answer = VGR_ORDER_SAME};
     if (vgr_codec_graph(payload, len, VGR_CTX_MAX_TENSORS, &d, &wire, &why))
         return vgr_ctx_fail(c, VGR_ERROR_GRAPH, "order of a graph: %s", why);
-    if (d->device >= c->backends.n)
-        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "order of a graph: no device %u", d->device);
+    if (vgr_ctx_device(c, d->device))
+        return -1;
     w->n = d->n_nodes;
     g = vgr_graph_new(d, wire);
     if (!g)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop.c - the life of a ready context: poll, run, complete, sleep.
+ * loop.c - the life of a queue of a ready context: poll, run, complete, sleep.
  *
  * Theory of operation
  * -------------------
@@ -14,15 +14,19 @@
  * to next to nothing: an idle guest costs one budget, once. If the clock jumps while we poll, others
  * want our processor: the bound is lowered, and recovers slowly. Where the device is a CPU, it is the
  * very processor that the guest may need: the bound is low. A machine with one CPU does not poll.
+ *
+ * The doorbell is the context's, and wakes all queues that sleep. One whose `asleep` is still set was
+ * not meant and sleeps on.
  */
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "worker/context.h"
+#include "worker/queue.h"
 
 #define US 1000u /* ns */
 
@@ -33,21 +37,43 @@
 /* The clock jumps by so much between two looks only if somebody else has run. */
 #define JUMP (50 * US)
 
+void vgr_ctx_complete(struct vgr_ctx *c, uint64_t seq)
+{
+    vgr_ctx_sync(c);
+    if (c->done == seq)
+        return;
+    __atomic_store_n(&c->done, seq, __ATOMIC_SEQ_CST);
+    if (vgr_ring_complete(&c->ring, seq))
+        vgr_ctx_wake(c);
+    vgr_queue_advanced(c);
+}
+
 /* Makes everything read so far complete and tells the guest. */
 static void complete(struct vgr_ctx *c)
 {
-    vgr_ctx_sync(c);
+    vgr_ctx_complete(c, c->ring.seq);
+}
+
+/* The same outside of drain(). */
+static void complete_idle(struct vgr_ctx *c)
+{
     if (c->done == c->ring.seq)
         return;
-    c->done = c->ring.seq;
-    if (vgr_ring_complete(&c->ring, c->done))
-        vgr_ctx_wake(c);
+    pthread_mutex_lock(&c->running);
+    complete(c);
+    pthread_mutex_unlock(&c->running);
+}
+
+/* Does another queue wait for what is not complete yet? */
+static bool wanted(const struct vgr_ctx *c)
+{
+    return vgr_queue_wanted(c) > c->done;
 }
 
 /* Runs what is in the ring. */
 static void drain(struct vgr_ctx *c)
 {
-    while (!c->failed) {
+    while (!vgr_ctx_failed(c)) {
         struct vgr_cmd *h = (struct vgr_cmd *)c->record;
         int n = vgr_ring_next(&c->ring, c->record, c->ring.size / 4);
 
@@ -62,7 +88,7 @@ static void drain(struct vgr_ctx *c)
         vgr_counts_set(c->counts, VGR_COUNTER_RING_BYTES, c->ring.bytes);
         if (vgr_ctx_dispatch(c, h))
             return;
-        if (!c->dirty || (h->flags & VGR_CMD_F_AWAIT))
+        if (!c->dirty || (h->flags & VGR_CMD_F_AWAIT) || wanted(c))
             complete(c);
     }
 }
@@ -110,6 +136,8 @@ static bool poll_ring(struct vgr_ctx *c)
             found = vgr_ring_pending(&c->ring);
             vgr_ring_relax();
         }
+        if (!found && wanted(c))
+            complete_idle(c);
         now = vgr_counts_now();
         crowded |= now - last > JUMP;
         last = now;
@@ -124,23 +152,63 @@ static bool poll_ring(struct vgr_ctx *c)
     return found;
 }
 
+/* The doorbell is one for all queues, so nobody reads it: each queue has an epoll that tells of every
+ * ring, by its edge. -1 and errno on failure. */
+static int open_doorbell(struct vgr_ctx *c)
+{
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET};
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, c->doorbell_fd, &e)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Until this queue is meant. It may also be that another one wants what was never sent. */
+static void wait_for_doorbell(struct vgr_ctx *c)
+{
+    struct epoll_event e;
+
+    if (!c->sleep_fd)
+        c->sleep_fd = open_doorbell(c);
+    while (!vgr_ring_rung(&c->ring) && !vgr_ring_pending(&c->ring) && !wanted(c) &&
+           !vgr_ctx_failed(c)) {
+        if (c->sleep_fd < 0 || (epoll_wait(c->sleep_fd, &e, 1, -1) < 0 && errno != EINTR)) {
+            vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
+            return;
+        }
+    }
+}
+
+/* Says that the queue sleeps. False if it must not. */
+static bool go_to_sleep(struct vgr_ctx *c)
+{
+    if (!vgr_ring_sleep_begin(&c->ring))
+        return false;
+    vgr_queue_idle(c, true);
+    if (!wanted(c))
+        return true;
+    /* What is wanted was visible in the ring before it was wanted. */
+    if (!vgr_ring_pending(&c->ring))
+        vgr_ctx_fail(c, VGR_ERROR_COMMAND, "a queue waits for a command that was never sent");
+    vgr_queue_idle(c, false);
+    vgr_ring_sleep_end(&c->ring);
+    return false;
+}
+
 static void sleep_on_doorbell(struct vgr_ctx *c)
 {
-    uint64_t rings = 0;
-
-    complete(c);
-    if (!vgr_ring_sleep_begin(&c->ring))
+    complete_idle(c);
+    if (!go_to_sleep(c))
         return;
     vgr_counts_add(c->counts, VGR_COUNTER_SLEEPS, 1);
     vgr_counts_begin(c->counts, VGR_COUNTER_ASLEEP);
-    /* The other end may have made it non-blocking: it is the guest's own, on the direct front. */
-    if (poll(&(struct pollfd){.fd = c->doorbell_fd, .events = POLLIN}, 1, -1) < 0 ||
-        read(c->doorbell_fd, &rings, sizeof(rings)) < 0) {
-        if (errno != EINTR && errno != EAGAIN)
-            vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
-    }
+    wait_for_doorbell(c);
     vgr_counts_end(c->counts, VGR_COUNTER_ASLEEP);
-    vgr_counts_add(c->counts, VGR_COUNTER_DOORBELLS, rings > 0);
+    vgr_counts_add(c->counts, VGR_COUNTER_DOORBELLS, vgr_ring_rung(&c->ring));
+    vgr_queue_idle(c, false);
     vgr_ring_sleep_end(&c->ring);
     if (c->poll.idle_since)
         learn_gap(&c->poll, vgr_counts_now() - c->poll.idle_since);
@@ -154,7 +222,8 @@ static void start_polling(struct vgr_ctx *c)
     if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2)
         return;
     for (uint32_t i = 0; i < c->backends.n; i++)
-        gpu |= ggml_backend_dev_type(c->backends.device[i].dev) != GGML_BACKEND_DEVICE_TYPE_CPU;
+        gpu |= (c->serves >> i & 1) &&
+               ggml_backend_dev_type(c->backends.device[i].dev) != GGML_BACKEND_DEVICE_TYPE_CPU;
     c->poll.max = c->poll.bound = gpu ? GAP_MAX : GAP_MAX_CPU;
     c->poll.gap = GAP_MAX_CPU / 4;
 }
@@ -162,9 +231,11 @@ static void start_polling(struct vgr_ctx *c)
 void vgr_ctx_loop(struct vgr_ctx *c)
 {
     start_polling(c);
-    while (!c->failed) {
+    while (!vgr_ctx_failed(c)) {
+        pthread_mutex_lock(&c->running);
         drain(c);
-        if (!c->failed && !poll_ring(c))
+        pthread_mutex_unlock(&c->running);
+        if (!vgr_ctx_failed(c) && !poll_ring(c))
             sleep_on_doorbell(c);
     }
 }

@@ -13,7 +13,8 @@
  * 2. The sandbox's first stage (sandbox.h): no_new_privs, die with the front, files, user.
  * 3. Load GGML and its GPU libraries.
  * 4. The sandbox's second stage: system calls.
- * 5. Handshake, then the command loop. Only now are bytes read that the guest wrote.
+ * 5. Handshake, then the command loop. Only now are bytes read that the guest wrote. Further queues get
+ *    threads when the guest opens them.
  */
 #include <errno.h>
 #include <ggml.h>
@@ -28,21 +29,24 @@
 #include "worker/context.h"
 #include "worker/sandbox.h"
 
-/* GGML aborts on what it finds impossible. The guest should learn why before we are gone. */
-static struct vgr_ctx *aborting;
+/* GGML aborts on what it finds impossible. The guest should learn why before we are gone. A thread of
+ * GGML's own has no queue: then it is said of the first. */
+static struct vgr_ctx *first;
+static _Thread_local struct vgr_ctx *own;
 
 static void on_ggml_abort(const char *message)
 {
-    if (aborting)
-        vgr_ctx_fail(aborting, VGR_ERROR_COMPUTE, "the host's GGML gave up: %s", message);
+    if (first)
+        vgr_ctx_fail(own ? own : first, VGR_ERROR_COMPUTE, "the host's GGML gave up: %s", message);
     _exit(1);
 }
 
 static void on_refused_call(int nr)
 {
     vgr_error("the strict sandbox stopped system call %d: this device needs --sandbox=relaxed", nr);
-    if (aborting)
-        vgr_ctx_fail(aborting, VGR_ERROR_COMPUTE, "the host's sandbox stopped system call %d", nr);
+    if (first)
+        vgr_ctx_fail(own ? own : first, VGR_ERROR_COMPUTE,
+                     "the host's sandbox stopped system call %d", nr);
     _exit(1);
 }
 
@@ -108,8 +112,18 @@ static int list_devices(int argc, char **argv)
     return 0;
 }
 
+/* The life of a queue but the first. When it has failed, so has the context. */
+static void *serve_queue(void *queue)
+{
+    own = queue;
+    vgr_ctx_loop(own);
+    _exit(1);
+}
+
 static int serve(void)
 {
+    static struct vgr_shared shared = {.serve = serve_queue};
+    struct vgr_counts_page *counts;
     struct vgr_boot boot;
     struct vgr_sandbox sandbox;
     struct vgr_ctx *c;
@@ -126,12 +140,13 @@ static int serve(void)
     }
     snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", boot.context);
     vgr_log_init(prefix, (enum vgr_log_level)boot.log_level);
-    c->counts = vgr_counts_map();
-    if (!c->counts) {
-        vgr_error("cannot map the page of counters: %m");
+    counts = vgr_counts_map();
+    if (!counts) {
+        vgr_error("cannot map the counters: %m");
         return 1;
     }
-    ret = vgr_memory_init(&c->memory, &boot);
+    vgr_ctx_init(c, &shared, counts);
+    ret = vgr_memory_init(&shared.memory, &boot);
     if (ret) {
         vgr_error("cannot map the account of device memory: %s", strerror(-ret));
         return 1;
@@ -140,7 +155,7 @@ static int serve(void)
     c->wakeup_fd = VGR_BOOT_WAKEUP_FD;
 
     __atomic_store_n(&vgr_arena_control(&c->arena)->state, VGR_STATE_STARTING, __ATOMIC_SEQ_CST);
-    aborting = c;
+    first = own = c;
     ggml_set_abort_callback(on_ggml_abort);
     if (load(&boot, &sandbox, &c->backends)) {
         vgr_ctx_fail(c, VGR_ERROR_NO_DEVICE, "the host has no device to offer");
@@ -148,7 +163,7 @@ static int serve(void)
     }
     vgr_sandbox_tell(&sandbox, true);
     for (uint32_t i = 0; i < c->backends.n; i++)
-        vgr_counts_device(c->counts, ggml_backend_dev_name(c->backends.device[i].dev));
+        vgr_counts_device(counts, ggml_backend_dev_name(c->backends.device[i].dev));
     if (!vgr_ctx_handshake(c))
         vgr_ctx_loop(c);
     return 1;

@@ -11,6 +11,7 @@ int vgr_memory_init(struct vgr_memory *m, const struct vgr_boot *boot)
         .account_limit = boot->memory_limit,
         .slot = boot->account_slot,
     };
+    pthread_mutex_init(&m->lock, NULL);
     if (m->slot >= VGR_ACCOUNT_SLOTS)
         return -EPROTO;
     m->account = vgr_account_map(VGR_BOOT_ACCOUNT_FD);
@@ -20,7 +21,7 @@ int vgr_memory_init(struct vgr_memory *m, const struct vgr_boot *boot)
     return 0;
 }
 
-static bool take(struct vgr_memory *m, uint64_t bytes, const char **why)
+static bool take_locked(struct vgr_memory *m, uint64_t bytes, const char **why)
 {
     if (m->limit && bytes > m->limit - m->held) {
         *why = "over --context-memory-limit";
@@ -34,11 +35,23 @@ static bool take(struct vgr_memory *m, uint64_t bytes, const char **why)
     return true;
 }
 
+static bool take(struct vgr_memory *m, uint64_t bytes, const char **why)
+{
+    bool ok;
+
+    pthread_mutex_lock(&m->lock);
+    ok = take_locked(m, bytes, why);
+    pthread_mutex_unlock(&m->lock);
+    return ok;
+}
+
 static void give(struct vgr_memory *m, uint64_t bytes)
 {
+    pthread_mutex_lock(&m->lock);
     if (m->account)
         vgr_account_give(m->account, m->slot, bytes);
     m->held -= bytes;
+    pthread_mutex_unlock(&m->lock);
 }
 
 /* More than the device has at all is refused before GGML tries: on a CPU the allocation would
@@ -93,9 +106,11 @@ static void clamp(uint64_t limit, uint64_t held, uint64_t *free, uint64_t *total
         *total = limit;
 }
 
-void vgr_memory_clamp(const struct vgr_memory *m, uint64_t *free, uint64_t *total)
+void vgr_memory_clamp(struct vgr_memory *m, uint64_t *free, uint64_t *total)
 {
+    pthread_mutex_lock(&m->lock);
     clamp(m->limit, m->held, free, total);
+    pthread_mutex_unlock(&m->lock);
     if (m->account && m->account_limit)
         clamp(m->account_limit, vgr_account_sum(m->account), free, total);
 }

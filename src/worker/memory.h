@@ -6,10 +6,13 @@
  * whose account (common/account.h) the workers share. Both count buffers that the guest asked for, on
  * all devices together, by the size that the backend made them. What a backend takes for itself,
  * scratch memory and compiled programs, nobody tells us.
+ *
+ * Thread-safe: all queues of a context count in one vgr_memory.
  */
 #ifndef VGR_WORKER_MEMORY_H
 #define VGR_WORKER_MEMORY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,12 +21,13 @@
 #include "worker/boot.h"
 
 struct vgr_memory {
-    uint64_t limit; /* of this context */
-    uint64_t held;  /* at most limit, if there is one */
+    pthread_mutex_t lock; /* of held, and of our part of the account */
+    uint64_t limit;       /* of this context */
+    uint64_t held;        /* at most limit, if there is one */
     uint64_t account_limit;
     struct vgr_account *account; /* NULL: nobody shares one with us */
     uint32_t slot;
-    bool told; /* a refusal is in the log */
+    bool told; /* atomic; a refusal is in the log */
 };
 
 /* As the front says; maps the account at its descriptor of boot.h and closes that. 0 or -errno. */
@@ -38,6 +42,6 @@ ggml_backend_buffer_t vgr_memory_alloc(struct vgr_memory *m, const struct vgr_ho
 void vgr_memory_free(struct vgr_memory *m, ggml_backend_buffer_t buffer);
 
 /* Lowers a device's figures to what the limits leave. */
-void vgr_memory_clamp(const struct vgr_memory *m, uint64_t *free, uint64_t *total);
+void vgr_memory_clamp(struct vgr_memory *m, uint64_t *free, uint64_t *total);
 
 #endif

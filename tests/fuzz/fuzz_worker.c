@@ -36,7 +36,8 @@
 
 static struct vgr_backends backends;
 static struct vgr_names names;
-static struct vgr_counts_page counts;
+static struct vgr_counts_page counts[VGR_COUNTS_QUEUES];
+static struct vgr_shared shared;
 static struct vgr_ctx ready; /* after a good handshake, without what it owns */
 static uint8_t reply[64u << 10];
 static int asleep_fd, wakeup_fd;
@@ -92,8 +93,9 @@ static struct vgr_ctx *new_context(void)
     c->arena.base = arena;
     c->arena.size = ARENA;
     c->backends = backends;
-    memset(&counts, 0, sizeof(counts));
-    c->counts = &counts;
+    memset(counts, 0, sizeof(counts));
+    memset(&shared, 0, sizeof(shared));
+    vgr_ctx_init(c, &shared, counts);
     c->doorbell_fd = asleep_fd;
     c->wakeup_fd = wakeup_fd;
     return c;
@@ -178,12 +180,12 @@ static bool serve(struct guest *g)
 
     vgr_ring_publish(&g->ring);
     vgr_ctx_loop(c);
-    FUZZ_CHECK(c->failed && g->ctl->state == VGR_STATE_FAILED && g->ctl->error_text[0]);
+    FUZZ_CHECK(vgr_ctx_failed(c) && g->ctl->state == VGR_STATE_FAILED && g->ctl->error_text[0]);
     FUZZ_CHECK(memchr(g->ctl->error_text, 0, sizeof(g->ctl->error_text)));
     if (g->ctl->error != VGR_ERROR_INTERNAL || !strstr(g->ctl->error_text, "doorbell"))
         return false;
     FUZZ_CHECK(g->ctl->done == c->ring.seq && g->ctl->head == c->ring.head);
-    c->failed = false;
+    shared.failed = VGR_CTX_ALIVE;
     g->ctl->state = VGR_STATE_READY;
     return true;
 }

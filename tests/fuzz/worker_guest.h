@@ -82,6 +82,8 @@ union record {
     struct vgr_cmd_query_op query;
     struct vgr_cmd_query_memory memory;
     struct vgr_cmd_query_order order;
+    struct vgr_cmd_queue_open queue_open;
+    struct vgr_cmd_queue_wait queue_wait;
     uint8_t bytes[512];
 };
 
@@ -214,6 +216,7 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
         r->copy.dst_offset = range(g);
         r->copy.src_offset = range(g);
         r->copy.len = range(g);
+        r->copy.src_queue = fuzz_rarely(in) ? fuzz_u16(in) : 0;
         return sizeof(r->copy);
     case VGR_CMD_INIT_TENSOR:
         learn_buffers(g);
@@ -238,6 +241,15 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
         r->memory.device = fuzz_rarely(in) ? fuzz_u32(in) : 0;
         r->memory.reply_off = reply_off(g);
         return sizeof(r->memory);
+    case VGR_CMD_QUEUE_OPEN:
+        r->queue_open.device = fuzz_mostly(in, 3);
+        r->queue_open.off = fuzz_rarely(in) ? fuzz_u32(in) : DATA;
+        r->queue_open.ring_size = fuzz_rarely(in) ? fuzz_u32(in) : RING;
+        return sizeof(r->queue_open);
+    case VGR_CMD_QUEUE_WAIT:
+        r->queue_wait.queue = fuzz_mostly(in, 3);
+        r->queue_wait.seq = fuzz_size(in);
+        return sizeof(r->queue_wait);
     default:
         order(g, r);
         return sizeof(r->order);

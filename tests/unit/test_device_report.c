@@ -153,6 +153,26 @@ static void each_counter_is_told_in_both(void **state)
     print_message("%d counters\n", VGR_COUNTER_COUNT);
 }
 
+static void queues_are_added_up(void **state)
+{
+    struct fixture *f = *state;
+
+    worker_by_hand(f);
+    for (unsigned i = 0; i < VGR_COUNTS_QUEUES; i++) {
+        f->page[i].counters[VGR_COUNTER_GRAPHS_RUN] = 1u << i;
+        f->page[i].counters[VGR_COUNTER_BUFFER_BYTES] = 10u << i;
+        f->page[i].queues = UINT32_MAX; /* only the first page's counts */
+    }
+    f->page->queues = 1u << 2 | 1u << 15;
+    report(f, vgr_report_json);
+    must_say(f, "\n      \"graphs_run\": 32773,");
+    must_say(f, "\n      \"buffer_bytes\": 327730,");
+    f->page->queues = 0;
+    report(f, vgr_report_json);
+    must_say(f, "\n      \"buffer_bytes\": 10,"); /* a level may go down */
+    must_say(f, "\n      \"graphs_run\": 32773,");
+}
+
 static void names_cannot_break_the_text(void **state)
 {
     struct fixture *f = *state;
@@ -304,13 +324,10 @@ static void a_vm_context_has_the_fronts_counters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(each_counter_is_told_in_both),
-        T(names_cannot_break_the_text),
-        T(counters_never_go_down),
-        T(time_counts_while_it_runs),
-        T(a_live_worker_is_told_and_its_end_goes_to_the_totals),
-        T(a_worker_that_fails_is_counted),
-        T(a_vm_context_has_the_fronts_counters),
+        T(each_counter_is_told_in_both),   T(queues_are_added_up),
+        T(names_cannot_break_the_text),    T(counters_never_go_down),
+        T(time_counts_while_it_runs),      T(a_live_worker_is_told_and_its_end_goes_to_the_totals),
+        T(a_worker_that_fails_is_counted), T(a_vm_context_has_the_fronts_counters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

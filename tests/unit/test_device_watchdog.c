@@ -176,6 +176,28 @@ static void each_graph_in_flight_has_its_time(void **state)
     assert_true(wait_overdue(f) >= 4 * LIMIT - 1);
 }
 
+static void each_queue_is_watched(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_counts_page *further;
+
+    start(f, 0);
+    further = f->page[0] + 3;
+    vgr_counts_in_flight(further, 1);
+    vgr_counts_begin(further, VGR_COUNTER_COMPUTING);
+    serve_for(f, 2 * LIMIT);
+    assert_int_equal(n_overdue, 0); /* there is no such queue yet */
+    vgr_counts_begin(further, VGR_COUNTER_COMPUTING);
+    f->page[0]->queues = 1u << 3;
+    /* Neither short graphs in the first queue nor its idleness hide the long one. */
+    for (int i = 0; i < 30 && !n_overdue; i++) {
+        compute(f, 0, 1);
+        serve_for(f, LIMIT / 5);
+        vgr_counts_end(f->page[0], VGR_COUNTER_COMPUTING);
+    }
+    assert_int_equal(n_overdue, 1);
+}
+
 static void a_page_cannot_ask_for_ever(void **state)
 {
     struct fixture *f = *state;
@@ -231,6 +253,7 @@ int main(void)
         T(short_graphs_and_idle_workers_are_left_alone),
         T(only_the_guilty_ends),
         T(each_graph_in_flight_has_its_time),
+        T(each_queue_is_watched),
         T(a_page_cannot_ask_for_ever),
         T(one_that_does_not_die_is_not_waited_for),
         T(nobody_looks_where_nobody_works),

@@ -25,6 +25,7 @@
 
 struct rig {
     struct vgr_ctx *c;
+    struct vgr_shared shared;
     struct vgr_control *ctl;
 };
 
@@ -50,7 +51,7 @@ static inline int setup(void **state)
     memset(c->arena.base, 0, ARENA);
     c->wakeup_fd = eventfd(0, EFD_NONBLOCK);
     c->backends = backends;
-    c->counts = calloc(1, sizeof(*c->counts));
+    vgr_ctx_init(c, &r->shared, calloc(VGR_COUNTS_QUEUES, sizeof(*c->counts)));
     r->c = c;
     r->ctl = (struct vgr_control *)c->arena.base;
     vgr_ggml_names(&names);

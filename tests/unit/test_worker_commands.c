@@ -61,7 +61,7 @@ static void test_bad_hellos_are_refused(void **state)
         memcpy((uint8_t *)&h + bad[i].at, &bad[i].value, sizeof(bad[i].value));
         r->ctl->hello = h;
         r->ctl->state = VGR_STATE_STARTING;
-        r->c->failed = false;
+        r->shared.failed = VGR_CTX_ALIVE;
         if (vgr_ctx_handshake(r->c) != -1)
             fail_msg("hello %zu was accepted", i);
         assert_int_equal(r->ctl->state, VGR_STATE_FAILED);

@@ -136,7 +136,7 @@ static void test_a_graph_on_a_freed_buffer_does_not_run(void **state)
 
 static void refused(struct rig *r, const struct add_graph *d, const char *why)
 {
-    r->c->failed = false;
+    r->shared.failed = VGR_CTX_ALIVE;
     r->ctl->state = VGR_STATE_READY;
     assert_failed(r, define(r, d, sizeof(*d)), VGR_ERROR_GRAPH);
     if (!strstr(r->ctl->error_text, why))
@@ -218,13 +218,13 @@ static void test_tensors_of_all_graphs_are_bounded(void **state)
 
     ready_to_add(r);
     make_add(&d);
-    r->c->kept_tensors = VGR_CTX_MAX_KEPT - 3; /* of graphs that others defined */
+    r->shared.kept_tensors = VGR_CTX_MAX_KEPT - 3; /* of graphs that others defined */
     for (int i = 0; i < 3; i++)
         assert_int_equal(define(r, &d, sizeof(d)), 0); /* each in the place of the last one */
-    assert_int_equal(r->c->kept_tensors, VGR_CTX_MAX_KEPT);
+    assert_int_equal(r->shared.kept_tensors, VGR_CTX_MAX_KEPT);
     assert_int_equal(RUN(r, free_it, VGR_CMD_GRAPH_FREE), 0);
-    assert_int_equal(r->c->kept_tensors, VGR_CTX_MAX_KEPT - 3);
-    r->c->kept_tensors++;
+    assert_int_equal(r->shared.kept_tensors, VGR_CTX_MAX_KEPT - 3);
+    r->shared.kept_tensors++;
     assert_failed(r, define(r, &d, sizeof(d)), VGR_ERROR_LIMIT);
 }
 

@@ -184,14 +184,18 @@ int vgr_rules_known(const char *name)
 
 static const struct entry *lookup(enum ggml_op op)
 {
-    static const struct entry *by_number[GGML_OP_COUNT];
+    static const struct entry *by_number[GGML_OP_COUNT]; /* atomic: all queues ask */
+    const struct entry *e;
 
     if ((unsigned)op >= GGML_OP_COUNT)
         return NULL;
-    /* A wrong guess costs time only; entries do not change once found. */
-    if (!by_number[op])
-        by_number[op] = find(ggml_op_name(op));
-    return by_number[op];
+    /* Who finds it first does not matter: entries do not change. */
+    e = __atomic_load_n(&by_number[op], __ATOMIC_RELAXED);
+    if (!e) {
+        e = find(ggml_op_name(op));
+        __atomic_store_n(&by_number[op], e, __ATOMIC_RELAXED);
+    }
+    return e;
 }
 
 /* ---- What holds for any tensor -------------------------------------------------------------- */

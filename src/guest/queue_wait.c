@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiting for the worker: see conn.h.
+ * Waiting for the worker: see queue.h.
  */
 #include <errno.h>
 #include <time.h>
@@ -20,6 +20,7 @@
 #define PATIENCE (3000 * MS)
 
 struct vgr_waiter {
+    const struct vgr_queue *queue;
     uint64_t seq;
     struct vgr_waiter *next;
 };
@@ -34,39 +35,40 @@ static int64_t now_ns(void)
 
 /* A number that was never sent is a lie. (A command's number is written before it is visible, and
  * `done` is read with acquire: so an honest one is never above what is read here.) */
-static bool plausible(const struct vgr_conn *c, uint64_t done)
+static bool plausible(const struct vgr_queue *q, uint64_t done)
 {
-    return done <= __atomic_load_n(&c->sent, __ATOMIC_RELAXED);
+    return done <= __atomic_load_n(&q->sent, __ATOMIC_RELAXED);
 }
 
-static bool reached(struct vgr_conn *c, uint64_t seq)
+static bool reached(struct vgr_queue *q, uint64_t seq)
 {
-    uint64_t known = __atomic_load_n(&c->done, __ATOMIC_RELAXED), done;
+    uint64_t known = __atomic_load_n(&q->done, __ATOMIC_RELAXED), done;
 
     if (known >= seq)
         return true;
-    done = vgr_ring_done(&c->ring);
-    if (done < seq || !plausible(c, done))
+    done = vgr_ring_done(&q->ring);
+    if (done < seq || !plausible(q, done))
         return false;
     /* Another thread may have stored a higher one: never go back. */
-    while (known < done && !__atomic_compare_exchange_n(&c->done, &known, done, true,
+    while (known < done && !__atomic_compare_exchange_n(&q->done, &known, done, true,
                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
     return true;
 }
 
-static bool host_failed(struct vgr_conn *c)
+static bool host_failed(struct vgr_queue *q)
 {
-    return __atomic_load_n(&c->ring.ctl->state, __ATOMIC_ACQUIRE) != VGR_STATE_READY ||
-           !plausible(c, vgr_ring_done(&c->ring));
+    return __atomic_load_n(&vgr_conn_control(q->conn)->state, __ATOMIC_ACQUIRE) !=
+               VGR_STATE_READY ||
+           !plausible(q, vgr_ring_done(&q->ring));
 }
 
 /* Polls until the clock shows `until`. */
-static bool poll_until(struct vgr_conn *c, uint64_t seq, int64_t until)
+static bool poll_until(struct vgr_queue *q, uint64_t seq, int64_t until)
 {
     do {
         for (int i = 0; i < SPINS; i++) {
-            if (reached(c, seq))
+            if (reached(q, seq))
                 return true;
             vgr_ring_relax();
         }
@@ -74,15 +76,16 @@ static bool poll_until(struct vgr_conn *c, uint64_t seq, int64_t until)
     return false;
 }
 
-static uint64_t lowest(const struct vgr_conn *c)
+/* The lowest number that somebody waits for in the queue; 0: nobody does. */
+static uint64_t lowest(const struct vgr_queue *q)
 {
-    uint64_t done = __atomic_load_n(&c->done, __ATOMIC_RELAXED), low = UINT64_MAX;
+    uint64_t done = __atomic_load_n(&q->done, __ATOMIC_RELAXED), low = UINT64_MAX;
 
-    for (const struct vgr_waiter *w = c->waiters; w; w = w->next) {
-        if (w->seq > done && w->seq < low)
+    for (const struct vgr_waiter *w = q->conn->waiters; w; w = w->next) {
+        if (w->queue == q && w->seq > done && w->seq < low)
             low = w->seq;
     }
-    return low;
+    return low == UINT64_MAX ? 0 : low;
 }
 
 static void remove_waiter(struct vgr_conn *c, struct vgr_waiter *w)
@@ -94,42 +97,71 @@ static void remove_waiter(struct vgr_conn *c, struct vgr_waiter *w)
     *p = w->next;
 }
 
+/* Tells the worker of all that is waited for. False if some of it is there: then nobody may sleep. */
+static bool arm(struct vgr_conn *c)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < c->reply.n_devices; i++) {
+        struct vgr_queue *q = vgr_conn_queue(c, i);
+
+        if (!q)
+            continue;
+        q->armed = lowest(q);
+        if (q->armed && !vgr_ring_wait_begin(&q->ring, q->armed)) {
+            reached(q, q->armed);
+            q->armed = 0;
+            all = false;
+        }
+    }
+    return all;
+}
+
+static void disarm(struct vgr_conn *c)
+{
+    for (uint32_t i = 0; i < c->reply.n_devices; i++) {
+        struct vgr_queue *q = vgr_conn_queue(c, i);
+
+        if (q && q->armed)
+            vgr_ring_wait_end(&q->ring);
+        if (q)
+            q->armed = 0;
+    }
+}
+
 /* Sleeps once, for everybody. Called and returns with sleep_lock held. */
 static void sleep_once(struct vgr_conn *c, int64_t limit)
 {
-    c->armed = lowest(c);
-    if (!vgr_ring_wait_begin(&c->ring, c->armed)) {
-        reached(c, c->armed);
-        pthread_cond_broadcast(&c->sleep_cond);
-        return;
+    if (arm(c)) {
+        c->sleeping = true;
+        pthread_mutex_unlock(&c->sleep_lock);
+
+        c->transport.ops->sleep(&c->transport, limit);
+
+        pthread_mutex_lock(&c->sleep_lock);
+        c->sleeping = false;
     }
-    c->sleeping = true;
-    pthread_mutex_unlock(&c->sleep_lock);
-
-    c->transport.ops->sleep(&c->transport, limit);
-
-    pthread_mutex_lock(&c->sleep_lock);
-    c->sleeping = false;
-    vgr_ring_wait_end(&c->ring);
+    disarm(c);
     pthread_cond_broadcast(&c->sleep_cond);
 }
 
 /* Sleeps until `seq` is reached or the clock shows `until` (0: no limit). */
-static bool sleep_until(struct vgr_conn *c, uint64_t seq, int64_t until)
+static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
 {
-    struct vgr_waiter self = {.seq = seq};
+    struct vgr_conn *c = q->conn;
+    struct vgr_waiter self = {.queue = q, .seq = seq};
     int64_t limit = SLEEP_FIRST, quiet_since = now_ns();
-    uint64_t seen = vgr_ring_done(&c->ring);
+    uint64_t seen = vgr_ring_done(&q->ring);
     bool ok;
 
     pthread_mutex_lock(&c->sleep_lock);
     self.next = c->waiters;
     c->waiters = &self;
 
-    while (!(ok = reached(c, seq)) && !vgr_conn_failed(c)) {
+    while (!(ok = reached(q, seq)) && !vgr_conn_failed(c)) {
         if (until && until - now_ns() <= 0)
             break;
-        if (host_failed(c)) {
+        if (host_failed(q)) {
             pthread_mutex_unlock(&c->sleep_lock);
             vgr_conn_fail(c, "the host has ended the connection");
             pthread_mutex_lock(&c->sleep_lock);
@@ -138,10 +170,10 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq, int64_t until)
         if (c->sleeping) {
             /* Another thread sleeps for us too: make sure that it is woken early enough. Only ever
              * lower the number here, so that its own wake-up cannot get lost. */
-            if (seq < c->armed) {
-                c->armed = seq;
-                __atomic_store_n(&c->ring.ctl->wait_seq, seq, __ATOMIC_SEQ_CST);
-                if (__atomic_load_n(&c->ring.ctl->done, __ATOMIC_SEQ_CST) >= seq)
+            if (!q->armed || seq < q->armed) {
+                q->armed = seq;
+                __atomic_store_n(&q->ring.ctl->wait_seq, seq, __ATOMIC_SEQ_CST);
+                if (__atomic_load_n(&q->ring.ctl->done, __ATOMIC_SEQ_CST) >= seq)
                     continue;
             }
             pthread_cond_wait(&c->sleep_cond, &c->sleep_lock);
@@ -151,8 +183,8 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq, int64_t until)
         if (!until)
             vgr_count(c->counters.sleeps, 1);
         sleep_once(c, until ? until - now_ns() : limit);
-        if (vgr_ring_done(&c->ring) != seen) {
-            seen = vgr_ring_done(&c->ring);
+        if (vgr_ring_done(&q->ring) != seen) {
+            seen = vgr_ring_done(&q->ring);
             quiet_since = now_ns();
         } else if (now_ns() - quiet_since > PATIENCE) {
             bool alive;
@@ -175,18 +207,18 @@ static bool sleep_until(struct vgr_conn *c, uint64_t seq, int64_t until)
 }
 
 /* Sleeps until shortly before the result is expected. */
-static bool nap(struct vgr_conn *c, uint64_t seq, int64_t until)
+static bool nap(struct vgr_queue *q, uint64_t seq, int64_t until)
 {
     struct timespec ts = {until / 1000000000, until % 1000000000};
 
-    vgr_count(c->counters.naps, 1);
-    if (c->transport.ops->sleep_is_cheap)
-        return sleep_until(c, seq, until);
+    vgr_count(q->conn->counters.naps, 1);
+    if (q->conn->transport.ops->sleep_is_cheap)
+        return sleep_until(q, seq, until);
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
-    return reached(c, seq);
+    return reached(q, seq);
 }
 
-bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
+bool vgr_queue_reach(struct vgr_queue *q, uint64_t seq)
 {
     enum vgr_wait_kind kind = VGR_WAIT_ANSWER;
     struct vgr_wait_phases w;
@@ -194,24 +226,24 @@ bool vgr_conn_reach(struct vgr_conn *c, uint64_t seq)
     int64_t start, spent;
     bool ok;
 
-    if (reached(c, seq))
+    if (reached(q, seq))
         return true;
-    ran = __atomic_load_n(&c->ran, __ATOMIC_RELAXED);
-    if (ran <= seq && ran > __atomic_load_n(&c->done, __ATOMIC_RELAXED))
+    ran = __atomic_load_n(&q->ran, __ATOMIC_RELAXED);
+    if (ran <= seq && ran > __atomic_load_n(&q->done, __ATOMIC_RELAXED))
         kind = VGR_WAIT_GRAPH;
-    w = vgr_waitplan_phases(&c->plan, kind);
+    w = vgr_waitplan_phases(&q->plan, kind);
     start = now_ns();
-    ok = (w.poll_until && poll_until(c, seq, start + w.poll_until)) ||
-         (w.nap_until > w.poll_until && nap(c, seq, start + w.nap_until)) ||
-         (w.poll_again_until > w.nap_until && poll_until(c, seq, start + w.poll_again_until));
+    ok = (w.poll_until && poll_until(q, seq, start + w.poll_until)) ||
+         (w.nap_until > w.poll_until && nap(q, seq, start + w.nap_until)) ||
+         (w.poll_again_until > w.nap_until && poll_until(q, seq, start + w.poll_again_until));
     if (ok) {
-        vgr_count(c->counters.spun, 1);
+        vgr_count(q->conn->counters.spun, 1);
     } else {
-        vgr_count(c->counters.slept, 1);
-        ok = sleep_until(c, seq, 0);
+        vgr_count(q->conn->counters.slept, 1);
+        ok = sleep_until(q, seq, 0);
     }
     spent = now_ns() - start;
-    vgr_waitplan_learn(&c->plan, kind, spent);
-    vgr_count(c->counters.waiting, spent);
+    vgr_waitplan_learn(&q->plan, kind, spent);
+    vgr_count(q->conn->counters.waiting, spent);
     return ok;
 }
