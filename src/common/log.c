@@ -2,9 +2,12 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static char log_prefix[64] = "vgr";
@@ -32,11 +35,18 @@ enum vgr_log_level vgr_log_level_get(void)
     return log_level;
 }
 
-void vgr_log(enum vgr_log_level level, const char *fmt, ...)
+/* A pipe has room for one more line. A file always has, or fails. */
+static bool has_room(void)
+{
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&p, 1, 0) != 0;
+}
+
+static void write_line(enum vgr_log_level level, const char *fmt, va_list ap)
 {
     char line[1024];
     int saved = errno;
-    va_list ap;
     int n;
 
     if (level > log_level)
@@ -46,14 +56,49 @@ void vgr_log(enum vgr_log_level level, const char *fmt, ...)
                  level == VGR_LOG_ERROR  ? "error: "
                  : level == VGR_LOG_WARN ? "warning: "
                                          : "");
-    va_start(ap, fmt);
     n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
-    va_end(ap);
     if (n > (int)sizeof(line) - 2)
         n = (int)sizeof(line) - 2;
     line[n++] = '\n';
-    if (write(STDERR_FILENO, line, (size_t)n) < 0) {
+    if (has_room() && write(STDERR_FILENO, line, (size_t)n) < 0) {
         /* Nobody reads our log: nothing left to tell. */
     }
     errno = saved;
+}
+
+void vgr_log(enum vgr_log_level level, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    write_line(level, fmt, ap);
+    va_end(ap);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+void vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const char *fmt, ...)
+{
+    uint64_t now = now_ms();
+    va_list ap;
+
+    if (!limit->since_ms || now - limit->since_ms >= VGR_LOG_WINDOW_MS) {
+        if (limit->left_out)
+            vgr_log(level, "%u lines like the next were left out", limit->left_out);
+        *limit = (struct vgr_log_limit){.since_ms = now};
+    }
+    if (limit->written == VGR_LOG_BURST) {
+        limit->left_out++;
+        return;
+    }
+    limit->written++;
+    va_start(ap, fmt);
+    write_line(level, fmt, ap);
+    va_end(ap);
 }

@@ -3,10 +3,22 @@
  * log.h - log lines of the host's programs.
  *
  * One line per call to stderr, written with a single write(2) so that the lines of several processes
- * do not mix. The guest library does not use this: it logs through GGML.
+ * do not mix. Nobody waits for a reader: what a full pipe has no room for is lost. The guest library
+ * does not use this: it logs through GGML.
  */
 #ifndef VGR_COMMON_LOG_H
 #define VGR_COMMON_LOG_H
+
+#include <stdint.h>
+
+/* Of one kind of lines: so many in so long a time are written, the others counted. */
+#define VGR_LOG_BURST     10u
+#define VGR_LOG_WINDOW_MS 10000u
+
+struct vgr_log_limit {
+    uint64_t since_ms;
+    unsigned written, left_out;
+};
 
 enum vgr_log_level {
     VGR_LOG_ERROR = 0,
@@ -27,6 +39,11 @@ enum vgr_log_level vgr_log_level_get(void);
 
 /* Writes one line; `fmt` without a newline. Lines over 1 KiB are cut. Keeps errno. Thread-safe. */
 __attribute__((format(printf, 2, 3))) void vgr_log(enum vgr_log_level level, const char *fmt, ...);
+
+/* The same for a line that a guest or a client can provoke as often as it likes; `limit` is 0 at first.
+ * Not thread-safe. */
+__attribute__((format(printf, 3, 4))) void
+vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const char *fmt, ...);
 
 #define vgr_error(...) vgr_log(VGR_LOG_ERROR, __VA_ARGS__)
 #define vgr_warn(...)  vgr_log(VGR_LOG_WARN, __VA_ARGS__)

@@ -38,14 +38,54 @@ static bool has_control_page(const struct vgr_resource *res)
            res->pages.runs[0].len >= VGR_CONTROL_SIZE;
 }
 
+static void tell_page(struct vgr_gpu *gpu, uint64_t gpa, enum vgr_error error, const char *text)
+{
+    struct page page = {gpu->mem, gpa};
+    struct vgr_control_io io = {page_read, page_write, &page};
+
+    vgr_control_fail(&io, error, text);
+}
+
 static void tell(struct vgr_gpu *gpu, const struct vgr_resource *res, enum vgr_error error,
                  const char *text)
 {
-    struct page page = {gpu->mem, has_control_page(res) ? res->pages.runs[0].gpa : 0};
-    struct vgr_control_io io = {page_read, page_write, &page};
-
     if (has_control_page(res))
-        vgr_control_fail(&io, error, text);
+        tell_page(gpu, res->pages.runs[0].gpa, error, text);
+}
+
+/* From here on until forget_page(), a successor tells the guest that we died. */
+static void note_page(struct vgr_context *c, const struct vgr_resource *res)
+{
+    struct vgr_gpu_record *record = c->gpu->record;
+
+    for (unsigned i = 0; record && i < VGR_GPU_MAX_CONTEXTS && !c->noted; i++) {
+        if (!record->pages[i])
+            c->noted = &record->pages[i];
+    }
+    if (c->noted)
+        __atomic_store_n(c->noted, res->pages.runs[0].gpa + 1, __ATOMIC_RELEASE);
+}
+
+/* Before the guest gets its pages back. */
+static void forget_page(struct vgr_context *c)
+{
+    if (c->noted)
+        __atomic_store_n(c->noted, 0, __ATOMIC_RELEASE);
+    c->noted = NULL;
+}
+
+unsigned vgr_context_adopt(struct vgr_gpu *gpu, const char *why)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; gpu->record && i < VGR_GPU_MAX_CONTEXTS; i++) {
+        if (!gpu->record->pages[i])
+            continue;
+        tell_page(gpu, gpu->record->pages[i] - 1, VGR_ERROR_WORKER_DIED, why);
+        gpu->record->pages[i] = 0;
+        n++;
+    }
+    return n;
 }
 
 /* ---- Life ---- */
@@ -77,6 +117,7 @@ static void complete_fence(struct vgr_context *c)
 static void context_free(struct vgr_context *c)
 {
     close_events(c);
+    forget_page(c);
     if (c->arena)
         c->arena->user = NULL;
     free(c->attached);
@@ -88,6 +129,7 @@ void vgr_context_destroy(struct vgr_context *c)
     const uint64_t *front = c->worker.front;
 
     complete_fence(c);
+    forget_page(c);
     if (c->opened) {
         vgr_info("context %u closed", c->worker.number);
         vgr_debug("context %u: %llu submits, %llu doorbells, %llu waits (%llu held, %llu timed "
@@ -123,6 +165,7 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
         tell(gpu, res, VGR_ERROR_WORKER_DIED, text);
     }
     complete_fence(c);
+    forget_page(c);
     if (res)
         vgr_resource_unused(gpu, res);
     vgr_vq_notify(gpu->vq);
@@ -280,7 +323,7 @@ static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
 static int refuse(struct vgr_context *c, struct vgr_resource *res, enum vgr_error error,
                   const char *text)
 {
-    vgr_warn("guest context %u: %s", c->node.id, text);
+    vgr_log_often(&c->gpu->log, VGR_LOG_WARN, "guest context %u: %s", c->node.id, text);
     c->gpu->pool->refused++;
     tell(c->gpu, res, error, text);
     return 0;
@@ -312,8 +355,11 @@ int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t s
                                   : strerror(-err));
         return refuse(c, res, VGR_ERROR_ARENA, text);
     }
+    note_page(c, res);
     err = start_worker(c, &arena);
     free((void *)arena.runs);
+    if (err)
+        forget_page(c);
     if (err == -EUSERS) {
         snprintf(text, sizeof(text), "the host's limit of %u contexts is reached",
                  c->gpu->pool->limit);

@@ -20,6 +20,7 @@ struct vgr_context {
     bool opened;                /* VGR_SUBMIT_OPEN came: not again */
     bool destroyed;             /* not in the table any more; is freed when the worker is gone */
     struct vgr_resource *arena; /* whose pages the worker has */
+    uint64_t *noted;            /* in gpu->record; NULL: not there */
     struct vgr_worker worker;
     struct vgr_watch wakeup; /* eventfd, from the worker */
     int doorbell;            /* eventfd, to the worker */
@@ -55,6 +56,10 @@ struct vgr_held *vgr_context_wait(struct vgr_context *c);
 /* Kills the worker and tells the guest why: `error` and `text` go into the control page, unless a
  * reason is there already. */
 void vgr_context_fail(struct vgr_context *c, enum vgr_error error, const char *text);
+
+/* Tells `why` to the contexts of a front that died, of which gpu->record knows, and forgets them. Returns how
+ * many there were. */
+unsigned vgr_context_adopt(struct vgr_gpu *gpu, const char *why);
 
 /* Completes a fence that is due at `now`. Returns when the fence still held is due, 0: none. */
 uint64_t vgr_context_expire(struct vgr_context *c, uint64_t now);

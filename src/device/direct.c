@@ -52,8 +52,6 @@ static void fail_context(struct vgr_direct_client *c, enum vgr_error error, cons
         vgr_event_signal(c->fds[FD_WAKEUP]);
 }
 
-static void accept_clients(struct vgr_direct *d);
-
 static void client_free(struct vgr_direct_client *c)
 {
     struct vgr_direct *d = c->d;
@@ -83,8 +81,6 @@ static void client_close(struct vgr_direct_client *c)
         vgr_worker_kill(&c->worker);
     else
         client_free(c);
-    /* Descriptors were given back: those that could not be accepted may fit now. */
-    accept_clients(d);
 }
 
 static void worker_exited(struct vgr_worker *w, const char *reason)
@@ -155,17 +151,18 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
     int err;
 
     if (s->magic != VGR_MAGIC || s->op != VGR_SUBMIT_OPEN) {
-        vgr_warn("direct client: its message is not an OPEN");
+        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: its message is not an OPEN");
         return false;
     }
     if (!is_eventfd(c->fds[FD_DOORBELL]) || !is_eventfd(c->fds[FD_WAKEUP])) {
-        vgr_warn("direct client: doorbell or wake-up is not an eventfd");
+        vgr_log_often(&c->d->log, VGR_LOG_WARN,
+                      "direct client: doorbell or wake-up is not an eventfd");
         return false;
     }
     why =
         check_arena_file(c->fds[FD_ARENA], s->size < VGR_CONTROL_SIZE ? VGR_CONTROL_SIZE : s->size);
     if (why) {
-        vgr_warn("direct client: %s", why);
+        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: %s", why);
         return false;
     }
     if (s->size < cap->arena_min || s->size > cap->arena_max || s->size % VGR_CONTROL_SIZE) {
@@ -173,7 +170,7 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
                  "an arena of %llu bytes: the host takes %llu to %llu, multiples of 4096",
                  (unsigned long long)s->size, (unsigned long long)cap->arena_min,
                  (unsigned long long)cap->arena_max);
-        vgr_warn("direct client: %s", text);
+        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: %s", text);
         fail_context(c, VGR_ERROR_ARENA, text);
         return false;
     }
@@ -183,13 +180,13 @@ static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
     if (err == -EUSERS) {
         snprintf(text, sizeof(text), "the host's limit of %u contexts is reached",
                  c->d->pool->limit);
-        vgr_warn("direct client: %s", text);
+        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: %s", text);
         fail_context(c, VGR_ERROR_LIMIT, text);
         return false;
     }
     if (err) {
         snprintf(text, sizeof(text), "the host cannot start a worker: %s", strerror(-err));
-        vgr_error("direct client: %s", text);
+        vgr_log_often(&c->d->log, VGR_LOG_ERROR, "direct client: %s", text);
         fail_context(c, VGR_ERROR_INTERNAL, text);
         return false;
     }
@@ -256,9 +253,16 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
         client_close(c);
         return;
     }
+    if (msg.msg_flags & MSG_CTRUNC && n_fds < VGR_DIRECT_NFDS) {
+        vgr_log_often(&c->d->log, VGR_LOG_WARN,
+                      "direct client: no room for its descriptors, too many files are open");
+        client_close(c);
+        return;
+    }
     if (n != sizeof(submit) || n_fds != VGR_DIRECT_NFDS ||
         msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-        vgr_warn("direct client: malformed message (%zd bytes, %u descriptors)", n, n_fds);
+        vgr_log_often(&c->d->log, VGR_LOG_WARN,
+                      "direct client: malformed message (%zd bytes, %u descriptors)", n, n_fds);
         client_close(c);
         return;
     }
@@ -273,7 +277,8 @@ static void client_silent(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, timer);
 
-    vgr_warn("direct client: no OPEN within %u s", VGR_DIRECT_SILENCE_MS / 1000);
+    vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: no OPEN within %u s",
+                  VGR_DIRECT_SILENCE_MS / 1000);
     client_close(c);
 }
 
@@ -313,38 +318,25 @@ static int client_new(struct vgr_direct *d, int fd)
     return 0;
 }
 
-/* The listening socket is edge-triggered: a connection that cannot be accepted for want of
- * descriptors waits in the backlog, without spinning us, until a client goes. */
-static void accept_clients(struct vgr_direct *d)
+static void listener_ready(struct vgr_listener *l)
 {
+    struct vgr_direct *d = vgr_container_of(l, struct vgr_direct, listener);
     /* Each context needs one; some more may just be asking for the capset. */
     unsigned limit = 2 * d->pool->limit + 16;
+    int fd, err;
 
-    while (d->watch.fd >= 0) {
-        int fd = accept4(d->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-            continue;
-        if (fd < 0) {
-            if (errno != EAGAIN && !d->accept_failed) {
-                vgr_error("%s: cannot accept: %s", d->path, strerror(errno));
-                d->accept_failed = true;
-            }
-            return;
-        }
-        d->accept_failed = false;
+    while ((fd = vgr_listener_next(l)) >= 0) {
         if (d->n_clients >= limit) {
-            vgr_warn("%s: more than %u connections, one refused", d->path, limit);
+            vgr_log_often(&d->log, VGR_LOG_WARN, "%s: more than %u connections, one refused",
+                          l->path, limit);
             close(fd);
             continue;
         }
-        client_new(d, fd);
+        err = client_new(d, fd);
+        if (err && err != -EPIPE)
+            vgr_log_often(&d->log, VGR_LOG_WARN, "%s: a client is refused: %s", l->path,
+                          strerror(-err));
     }
-}
-
-static void listener_ready(struct vgr_watch *watch, uint32_t events)
-{
-    accept_clients(vgr_container_of(watch, struct vgr_direct, watch));
 }
 
 int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
@@ -354,14 +346,12 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
     d->loop = loop;
     d->pool = pool;
     d->capset = *capset;
-    d->path = path;
-    return vgr_loop_add(loop, &d->watch, fd, EPOLLIN | EPOLLET, listener_ready);
+    return vgr_listener_add(&d->listener, loop, fd, path, listener_ready);
 }
 
 void vgr_direct_finish(struct vgr_direct *d)
 {
-    vgr_loop_close(d->loop, &d->watch);
-    unlink(d->path);
+    vgr_listener_close(&d->listener);
     while (d->first) {
         vgr_loop_close(d->loop, &d->first->timer);
         vgr_loop_close(d->loop, &d->first->watch);

@@ -10,7 +10,8 @@
 #ifndef VGR_DEVICE_DIRECT_H
 #define VGR_DEVICE_DIRECT_H
 
-#include "device/loop.h"
+#include "common/log.h"
+#include "device/listen.h"
 #include "device/worker.h"
 #include "protocol/wire.h"
 
@@ -20,14 +21,13 @@
 struct vgr_direct_client;
 
 struct vgr_direct {
-    struct vgr_watch watch; /* the listening socket */
+    struct vgr_listener listener;
     struct vgr_loop *loop;
     struct vgr_worker_pool *pool;
     struct vgr_capset capset;
-    const char *path;
+    struct vgr_log_limit log; /* of lines that clients can provoke */
     struct vgr_direct_client *first;
     unsigned n_clients;
-    bool accept_failed; /* logged already */
 };
 
 /* Serves the listening socket `fd`, which it then owns, bound to `path`. Returns 0 or -errno. */

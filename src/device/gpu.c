@@ -37,6 +37,12 @@ static struct vgr_resource *find_resource(const struct vgr_gpu *gpu, uint32_t id
     return res && !res->unref.used ? res : NULL;
 }
 
+/* The answer to a command that ends or rings what we do not know. */
+static uint32_t unknown(const struct request *r, uint32_t error)
+{
+    return r->gpu->adopted ? VGR_GPU_OK : error;
+}
+
 static void drop_pages(struct vgr_gpu *gpu, struct vgr_resource *res)
 {
     gpu->n_page_runs -= res->pages.n;
@@ -102,7 +108,7 @@ static uint32_t unref_resource(struct request *r)
         return VGR_GPU_ERR_PARAMETER;
     res = find_resource(r->gpu, cmd.resource_id);
     if (!res)
-        return VGR_GPU_ERR_RESOURCE_ID;
+        return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
     while ((n = vgr_table_next(&r->gpu->contexts, n)))
         vgr_context_detach(vgr_container_of(n, struct vgr_context, node), cmd.resource_id);
     if (res->user) {
@@ -166,7 +172,7 @@ static uint32_t detach_backing(struct request *r)
         return VGR_GPU_ERR_PARAMETER;
     res = find_resource(r->gpu, cmd.resource_id);
     if (!res || res->detach.used)
-        return VGR_GPU_ERR_RESOURCE_ID;
+        return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
     if (res->user) {
         vgr_worker_kill(&res->user->worker);
         r->hold = &res->detach;
@@ -198,7 +204,7 @@ static uint32_t destroy_context(struct request *r)
     struct vgr_context *c = find_context(r->gpu, r->hdr.ctx_id);
 
     if (!c)
-        return VGR_GPU_ERR_CONTEXT_ID;
+        return unknown(r, VGR_GPU_ERR_CONTEXT_ID);
     vgr_table_remove(&r->gpu->contexts, &c->node);
     vgr_context_destroy(c);
     return VGR_GPU_OK;
@@ -226,9 +232,9 @@ static uint32_t detach_resource(struct request *r)
     if (vgr_chain_read(r->chain, &cmd, sizeof(cmd)) != sizeof(cmd))
         return VGR_GPU_ERR_PARAMETER;
     if (!c)
-        return VGR_GPU_ERR_CONTEXT_ID;
+        return unknown(r, VGR_GPU_ERR_CONTEXT_ID);
     if (!vgr_context_has(c, cmd.resource_id))
-        return VGR_GPU_ERR_RESOURCE_ID;
+        return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
     vgr_context_detach(c, cmd.resource_id);
     if (c->arena && c->arena->node.id == cmd.resource_id)
         vgr_worker_kill(&c->worker);
@@ -254,7 +260,7 @@ static uint32_t submit(struct request *r)
         vgr_chain_read(r->chain, &s, sizeof(s)) != sizeof(s) || s.magic != VGR_MAGIC)
         return VGR_GPU_ERR_PARAMETER;
     if (!c)
-        return VGR_GPU_ERR_CONTEXT_ID;
+        return unknown(r, VGR_GPU_ERR_CONTEXT_ID);
     c->n_submits++;
     switch (s.op) {
     case VGR_SUBMIT_OPEN:
@@ -436,6 +442,7 @@ void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
 {
     struct vgr_table_node *n;
 
+    gpu->adopted = false; /* the driver begins anew */
     while ((n = vgr_table_next(&gpu->contexts, NULL))) {
         struct vgr_context *c = vgr_container_of(n, struct vgr_context, node);
 
@@ -452,6 +459,15 @@ void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
         vgr_gpu_release(gpu, &res->unref);
         resource_free(gpu, res);
     }
+    vgr_vq_notify(gpu->vq);
+}
+
+void vgr_gpu_fail(struct vgr_gpu *gpu, const char *why)
+{
+    struct vgr_table_node *n = NULL;
+
+    while ((n = vgr_table_next(&gpu->contexts, n)))
+        vgr_context_fail(vgr_container_of(n, struct vgr_context, node), VGR_ERROR_WORKER_DIED, why);
     vgr_vq_notify(gpu->vq);
 }
 

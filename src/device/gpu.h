@@ -15,12 +15,18 @@
  *   RESOURCE_UNREF, DETACH_BACKING               of an arena: until its worker is gone. The guest
  *                                                reuses these pages as soon as it has the answer
  *
+ * A front that takes over from one that died knows nothing of that one's contexts and resources, and the
+ * guest's kernel nothing of the death: it goes on naming them, to give them back at the latest. What
+ * only ends or rings something unknown is then answered with OK. The programs learn it from their
+ * control pages, whose places outlive a front.
+ *
  * The guest's user space never sees an error response, so what it should know goes into the control
  * page of its arena; error responses show in the guest's kernel log only.
  */
 #ifndef VGR_DEVICE_GPU_H
 #define VGR_DEVICE_GPU_H
 
+#include "common/log.h"
 #include "device/guestmem.h"
 #include "device/loop.h"
 #include "device/pages.h"
@@ -53,7 +59,15 @@ struct vgr_resource {
     struct vgr_held unref;    /* RESOURCE_UNREF; the number counts as free, but is not yet */
 };
 
+/* The guest-physical addresses of control pages whose worker would go with us, each plus 1; 0: none. */
+struct vgr_gpu_record {
+    uint64_t pages[VGR_GPU_MAX_CONTEXTS];
+};
+
 struct vgr_gpu {
+    struct vgr_gpu_record *record; /* shared with a successor, NULL: none; the owner's to set */
+    struct vgr_log_limit log;      /* of lines that the guest can provoke */
+    bool adopted;                  /* the driver began with a front that died; the owner's to set */
     struct vgr_loop *loop;
     struct vgr_worker_pool *pool;
     const struct vgr_guestmem *mem;
@@ -82,6 +96,9 @@ void vgr_gpu_command(struct vgr_gpu *gpu, struct vgr_chain *c);
 /* Ends all contexts and resources; tells the guest `why`. Workers are gone when gpu->n_dying is 0,
  * see `idle`. */
 void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why);
+
+/* Tells all guests `why` and kills their workers, which are still there. */
+void vgr_gpu_fail(struct vgr_gpu *gpu, const char *why);
 
 /* Guest memory was taken away: ends the contexts whose arena was in it. */
 void vgr_gpu_memory_removed(struct vgr_gpu *gpu);

@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/log.h"
+
 /* Makes room at `path`: 0 if there is nothing or a dead socket was removed, else -errno. Whether a
  * socket is served can only be learnt by asking. EPROTOTYPE: served, by a socket of another type. */
 static int clear_path(const struct sockaddr_un *addr, int type, char *why, size_t why_size)
@@ -73,4 +75,64 @@ int vgr_listen(const char *path, int type, mode_t mode, char *why, size_t why_si
     if (fd >= 0)
         close(fd);
     return -err;
+}
+
+static void listener_ready(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_listener *l = vgr_container_of(w, struct vgr_listener, watch);
+
+    l->ready(l);
+}
+
+static void listener_retry(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_listener *l = vgr_container_of(w, struct vgr_listener, retry);
+
+    vgr_event_read(w->fd);
+    l->ready(l);
+}
+
+int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, const char *path,
+                     void (*ready)(struct vgr_listener *l))
+{
+    int err;
+
+    *l = (struct vgr_listener){.watch.fd = -1, .loop = loop, .path = path, .ready = ready};
+    err = vgr_timer_add(loop, &l->retry, listener_retry);
+    if (!err)
+        err = vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
+    if (err)
+        vgr_loop_close(loop, &l->retry);
+    return err;
+}
+
+int vgr_listener_next(struct vgr_listener *l)
+{
+    int fd = -1;
+
+    if (l->watch.fd < 0)
+        return -1;
+    do {
+        fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (fd >= 0) {
+        l->failed = false;
+        return fd;
+    }
+    if (errno == EAGAIN)
+        return -1;
+    if (!l->failed)
+        vgr_error("%s: cannot accept: %s", l->path, strerror(errno));
+    l->failed = true;
+    vgr_timer_set(&l->retry, VGR_LISTENER_RETRY_MS);
+    return -1;
+}
+
+void vgr_listener_close(struct vgr_listener *l)
+{
+    if (l->watch.fd < 0)
+        return;
+    vgr_loop_close(l->loop, &l->watch);
+    vgr_loop_close(l->loop, &l->retry);
+    unlink(l->path);
 }

@@ -11,7 +11,9 @@
  * length, index and address is checked where it enters:
  *
  *   listen, direct          direct clients
- *   vhost, vhost_msg        QEMU's messages
+ *   vhost, vhost_msg,
+ *   vhost_request           QEMU's messages
+ *   vhost_keep, keep        what outlives this process
  *   guestmem, virtqueue     guest memory and rings
  *   gpu, resource, pages    the virtio-gpu commands, page lists
  *   context                 a guest context and its fence
@@ -48,27 +50,31 @@ struct vgr_program {
     struct vgr_watch signals;
     struct vgr_direct direct;
     struct vgr_vhost vhost;
+    struct vgr_keep keep;
     struct vgr_stats stats;
     struct vgr_watchdog watchdog;
 };
 
-/* The worker belongs to this very build or installation: beside us in a build folder, under our own
- * prefix (wherever that was moved to), or where it was configured to go. */
-static const char *find_worker(char *buf, size_t size)
+/* vgr-worker and vgr-keeper belong to this very build or installation: beside us in a build folder, under
+ * our own prefix (wherever that was moved to), or where it was configured to go. `name` is that of its
+ * source's folder, too, but for the "vgr-". */
+static const char *find_program(const char *name, char *buf, size_t size)
 {
-    static const char *const beside[] = {"../worker/vgr-worker", "../libexec/vgr/vgr-worker"};
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
     if (n > 0) {
         self[n] = '\0';
         *strrchr(self, '/') = '\0';
-        for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
-            if ((size_t)snprintf(buf, size, "%s/%s", self, beside[i]) < size && !access(buf, X_OK))
-                return buf;
-        }
+        if ((size_t)snprintf(buf, size, "%s/../%s/%s", self, name + strlen("vgr-"), name) < size &&
+            !access(buf, X_OK))
+            return buf;
+        if ((size_t)snprintf(buf, size, "%s/../libexec/vgr/%s", self, name) < size &&
+            !access(buf, X_OK))
+            return buf;
     }
-    return VGR_WORKER_PATH;
+    snprintf(buf, size, "%s/%s", VGR_PROGRAM_DIR, name);
+    return buf;
 }
 
 static void signal_ready(struct vgr_watch *w, uint32_t events)
@@ -135,11 +141,41 @@ static int probe_worker(const struct vgr_worker_pool *pool)
     return status ? -ENODEV : 0;
 }
 
+static void keeper_renewed(struct vgr_keep *k)
+{
+    vgr_vhost_keeper_renewed(&vgr_container_of(k, struct vgr_program, keep)->vhost);
+}
+
+/* Without a keeper all works, until we die. */
+static int start_keeper(struct vgr_program *p, const struct vgr_options *o)
+{
+    static char path[PATH_MAX];
+    static struct vgr_kept kept;
+    char why[256];
+    int ret;
+
+    find_program("vgr-keeper", path, sizeof(path));
+    ret = vgr_keep_open(&p->keep, &p->loop, path, o->socket_path, keeper_renewed, &kept, why,
+                        sizeof(why));
+    if (ret < 0) {
+        vgr_warn("no vgr-keeper: %s; a VM will lose its device if this process dies", why);
+        return 0;
+    }
+    ret = vgr_vhost_set_keeper(&p->vhost, &p->keep, ret ? &kept : NULL);
+    if (ret == -EPROTO)
+        vgr_error("%s: its VM is that of another version of vgr-device: start that one, or end the "
+                  "VM first",
+                  o->socket_path);
+    else if (ret)
+        vgr_error("%s: its VM cannot be taken over: %s", o->socket_path, strerror(-ret));
+    return ret;
+}
+
 static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
                        const struct vgr_capset *capset)
 {
     char why[256];
-    int fd;
+    int fd, err;
 
     if (o->fd >= 0) {
         if (vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, -1, NULL) ||
@@ -154,7 +190,17 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
         vgr_error("--socket-path: %s", why);
         return fd;
     }
-    return vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, fd, o->socket_path);
+    err = vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, fd, o->socket_path);
+    if (err) {
+        vgr_error("cannot start: %s", strerror(-err));
+        return err;
+    }
+    if (start_keeper(p, o)) {
+        vgr_vhost_finish(&p->vhost);
+        vgr_keep_close(&p->keep);
+        return -EPROTO;
+    }
+    return 0;
 }
 
 static int start_direct(struct vgr_program *p, const struct vgr_options *o,
@@ -253,6 +299,8 @@ static int serve(struct vgr_options *o)
     if (err)
         vgr_error("event loop: %s", strerror(-err));
     status = err ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (with_vhost)
+        vgr_vhost_ending(&p.vhost);
     vgr_worker_pool_finish(&p.pool, 2000);
     if (o->pid_file)
         unlink(o->pid_file);
@@ -265,6 +313,8 @@ out_direct:
 out_vhost:
     if (with_vhost)
         vgr_vhost_finish(&p.vhost);
+    if (p.keep.loop)
+        vgr_keep_close(&p.keep);
 out_watchdog:
     if (o->graph_timeout)
         vgr_watchdog_finish(&p.watchdog, &p.loop);
@@ -287,7 +337,7 @@ int main(int argc, char **argv)
     }
     vgr_log_init("vgr-device", (enum vgr_log_level)o.log_level);
     if (!o.worker_path)
-        o.worker_path = find_worker(worker, sizeof(worker));
+        o.worker_path = find_program("vgr-worker", worker, sizeof(worker));
 
     switch (o.mode) {
     case VGR_MODE_HELP:

@@ -223,7 +223,7 @@ static void client_slow(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_stats_client *c = vgr_container_of(watch, struct vgr_stats_client, timer);
 
-    vgr_debug("%s: a client took longer than %u ms", c->s->path, c->s->limit_ms);
+    vgr_debug("%s: a client took longer than %u ms", c->s->listener.path, c->s->limit_ms);
     client_close(c);
 }
 
@@ -251,30 +251,17 @@ static void client_new(struct vgr_stats *s, int fd)
     vgr_timer_set(&c->timer, s->limit_ms);
 }
 
-/* The listening socket is edge-triggered: who is not accepted now, for want of a place or of
- * descriptors, waits without spinning us until a client goes. */
 static void accept_clients(struct vgr_stats *s)
 {
-    while (s->watch.fd >= 0 && s->n_clients < VGR_STATS_CLIENTS) {
-        int fd = accept4(s->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd;
 
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-            continue;
-        if (fd < 0) {
-            if (errno != EAGAIN && !s->accept_failed) {
-                vgr_error("%s: cannot accept: %s", s->path, strerror(errno));
-                s->accept_failed = true;
-            }
-            return;
-        }
-        s->accept_failed = false;
+    while (s->n_clients < VGR_STATS_CLIENTS && (fd = vgr_listener_next(&s->listener)) >= 0)
         client_new(s, fd);
-    }
 }
 
-static void listener_ready(struct vgr_watch *watch, uint32_t events)
+static void listener_ready(struct vgr_listener *l)
 {
-    accept_clients(vgr_container_of(watch, struct vgr_stats, watch));
+    accept_clients(vgr_container_of(l, struct vgr_stats, listener));
 }
 
 int vgr_stats_init(struct vgr_stats *s, struct vgr_loop *loop, const struct vgr_worker_pool *pool,
@@ -283,15 +270,13 @@ int vgr_stats_init(struct vgr_stats *s, struct vgr_loop *loop, const struct vgr_
     memset(s, 0, sizeof(*s));
     s->loop = loop;
     s->pool = pool;
-    s->path = path;
     s->limit_ms = VGR_STATS_MS;
-    return vgr_loop_add(loop, &s->watch, fd, EPOLLIN | EPOLLET, listener_ready);
+    return vgr_listener_add(&s->listener, loop, fd, path, listener_ready);
 }
 
 void vgr_stats_finish(struct vgr_stats *s)
 {
-    vgr_loop_close(s->loop, &s->watch);
-    unlink(s->path);
+    vgr_listener_close(&s->listener);
     while (s->first)
         client_free(s->first);
 }

@@ -21,7 +21,7 @@
 #ifndef VGR_DEVICE_STATS_H
 #define VGR_DEVICE_STATS_H
 
-#include "device/loop.h"
+#include "device/listen.h"
 #include "device/worker.h"
 
 #define VGR_STATS_CLIENTS 8u
@@ -32,14 +32,12 @@
 struct vgr_stats_client;
 
 struct vgr_stats {
-    struct vgr_watch watch; /* the listening socket */
+    struct vgr_listener listener;
     struct vgr_loop *loop;
     const struct vgr_worker_pool *pool;
-    const char *path;
     uint32_t limit_ms; /* VGR_STATS_MS, but for tests */
     struct vgr_stats_client *first;
     unsigned n_clients;
-    bool accept_failed; /* logged already */
 };
 
 /* Answers on the listening stream socket `fd`, which it then owns, bound to `path`. 0 or -errno. */

@@ -8,34 +8,9 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "device/gpu_cmd.h"
-
-#define BIT(n) (1ull << (n))
-
-#define F_INDIRECT_DESC 28
-#define F_EVENT_IDX     29
-#define F_VERSION_1     32
-
-/* EDID without a display, too: QEMU logs an error where it is missing. */
-static const uint64_t device_features = BIT(VGR_GPU_F_VIRGL) | BIT(VGR_GPU_F_EDID) |
-                                        BIT(F_INDIRECT_DESC) | BIT(F_EVENT_IDX) | BIT(F_VERSION_1) |
-                                        BIT(VGR_VHOST_F_PROTOCOL_FEATURES);
-
-static const uint64_t protocol_features =
-    BIT(VGR_VHOST_PROTOCOL_MQ) | BIT(VGR_VHOST_PROTOCOL_REPLY_ACK) |
-    BIT(VGR_VHOST_PROTOCOL_CONFIG) | BIT(VGR_VHOST_PROTOCOL_RESET_DEVICE) |
-    BIT(VGR_VHOST_PROTOCOL_CONFIGURE_MEM_SLOTS);
-
-static const struct vgr_gpu_config device_config = {
-    .num_capsets = 1,
-};
-
-static void say_not_shared(struct vgr_vhost *v)
-{
-    if (!v->not_shared_said)
-        vgr_error("guest memory is not shared: add share=on to the memory backend");
-    v->not_shared_said = true;
-}
+#include "device/context.h"
+#include "device/vhost_keep.h"
+#include "device/vhost_request.h"
 
 /* ---- Queues ---- */
 
@@ -64,31 +39,16 @@ static void probe(struct vgr_watch *w, uint32_t events)
 
     vgr_event_read(w->fd);
     if (v->queues[0].was_empty && vgr_vq_untouched(&v->queues[0].vq))
-        say_not_shared(v);
-}
-
-static void queue_update(struct vgr_vhost *v, struct vgr_vhost_queue *q)
-{
-    if (vgr_vhost_queue_update(q) == -EFAULT)
-        say_not_shared(v);
-}
-
-/* The addresses of the rings may have moved. */
-static void queues_restart(struct vgr_vhost *v)
-{
-    for (int i = 0; i < VGR_VHOST_QUEUES; i++) {
-        vgr_vhost_queue_stop(&v->queues[i]);
-        queue_update(v, &v->queues[i]);
-    }
+        vgr_vhost_not_shared(v);
 }
 
 /* ---- Connection ---- */
 
 static void conn_ready(struct vgr_watch *w, uint32_t events);
 
-static void conn_close(struct vgr_vhost *v)
+/* Forgets the connection. QEMU sees its end, unless somebody else holds it. */
+static void conn_forget(struct vgr_vhost *v)
 {
-    vgr_info("VM gone");
     vgr_loop_del(v->loop, &v->conn);
     vgr_timer_set(&v->stop_timer, 0);
     vgr_timer_set(&v->probe_timer, 0);
@@ -103,6 +63,16 @@ static void conn_close(struct vgr_vhost *v)
     close(v->fd);
     v->fd = v->display_fd = -1;
     v->not_shared_said = false;
+    vgr_vhost_record_close(v);
+}
+
+/* Ends the connection. The keeper holds it too; QEMU's display socket is left to the keeper until
+ * QEMU closes its end: it would otherwise read from it for ever. */
+static void conn_close(struct vgr_vhost *v)
+{
+    vgr_info("VM gone");
+    shutdown(v->fd, SHUT_RDWR);
+    conn_forget(v);
     if (v->once)
         v->loop->stop = true;
 }
@@ -118,6 +88,8 @@ static void stop_finish(struct vgr_vhost *v)
     vgr_timer_set(&v->stop_timer, 0);
     err = vgr_vhost_reply(v->fd, &v->rx.msg, sizeof(v->rx.msg.p.state));
     vgr_vhost_rx_next(&v->rx);
+    vgr_vhost_keep(v);
+    vgr_vhost_busy(v, false);
     if (!err)
         err = vgr_loop_add(v->loop, &v->conn, v->fd, EPOLLIN, conn_ready);
     if (err)
@@ -139,254 +111,29 @@ static void stop_timeout(struct vgr_watch *w, uint32_t events)
     stop_finish(v);
 }
 
-/* ---- Messages. Handlers return 0, or -errno: the request cannot be fulfilled. ---- */
-
-static struct vgr_vhost_queue *find_queue(struct vgr_vhost *v, uint64_t index)
-{
-    return index < VGR_VHOST_QUEUES ? &v->queues[index] : NULL;
-}
-
-static int add_region(struct vgr_guestmem *mem, const struct vgr_vhost_region *r, int *fd)
-{
-    struct vgr_mem_range range = {
-        .gpa = r->gpa,
-        .size = r->size,
-        .uaddr = r->uaddr,
-        .offset = r->offset,
-    };
-    int err = vgr_guestmem_add(mem, &range, *fd);
-
-    if (err) {
-        vgr_error("guest memory of %llu KiB at %#llx cannot be mapped: %s",
-                  (unsigned long long)(r->size >> 10), (unsigned long long)r->gpa, strerror(-err));
-        return err;
-    }
-    vgr_debug("guest memory: %llu KiB at %#llx", (unsigned long long)(r->size >> 10),
-              (unsigned long long)r->gpa);
-    *fd = -1;
-    return 0;
-}
-
-static int set_mem_table(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    struct vgr_guestmem mem = {.n = 0};
-
-    if (!m->p.table.n)
-        say_not_shared(v);
-    for (unsigned i = 0; i < m->p.table.n; i++) {
-        int err = add_region(&mem, &m->p.table.regions[i], &m->fds[i]);
-
-        if (err) {
-            vgr_guestmem_clear(&mem);
-            return err;
-        }
-    }
-    vgr_guestmem_clear(&v->mem);
-    v->mem = mem;
-    queues_restart(v);
-    vgr_gpu_memory_removed(&v->gpu);
-    return 0;
-}
-
-static int add_mem_reg(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    return add_region(&v->mem, &m->p.region.region, &m->fds[0]);
-}
-
-static int rem_mem_reg(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    const struct vgr_vhost_region *r = &m->p.region.region;
-    struct vgr_mem_range range = {.gpa = r->gpa, .size = r->size, .uaddr = r->uaddr};
-    int err;
-
-    err = vgr_guestmem_remove(&v->mem, &range);
-    if (err)
-        return err;
-    queues_restart(v);
-    vgr_gpu_memory_removed(&v->gpu);
-    return 0;
-}
-
-static int set_vring(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    /* Three payloads that begin with the index. */
-    struct vgr_vhost_queue *q = find_queue(v, m->p.state.index);
-
-    if (!q)
-        return -EINVAL;
-    q->broken = false;
-    switch (m->request) {
-    case VGR_VHOST_SET_VRING_NUM:
-        q->size = m->p.state.num;
-        break;
-    case VGR_VHOST_SET_VRING_BASE:
-        q->base = (uint16_t)m->p.state.num;
-        break;
-    case VGR_VHOST_SET_VRING_ADDR:
-        q->addr = m->p.addr;
-        q->has_addr = true;
-        break;
-    case VGR_VHOST_SET_VRING_ENABLE:
-        q->enabled = m->p.state.num;
-        break;
-    }
-    queue_update(v, q);
-    return 0;
-}
-
-static int set_vring_fd(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    struct vgr_vhost_queue *q = find_queue(v, m->p.u64 & 0xff);
-    int fd = m->n_fds ? m->fds[0] : -1;
-
-    if (!q)
-        return -EINVAL;
-    if (m->request == VGR_VHOST_SET_VRING_ERR)
-        return 0; /* we have the log for that */
-    m->fds[0] = -1;
-    if (m->request == VGR_VHOST_SET_VRING_CALL)
-        vgr_vhost_queue_set_call(q, fd);
-    else if (vgr_vhost_queue_set_kick(q, fd) == -EFAULT)
-        say_not_shared(v);
-    return 0;
-}
-
-/* Returns 1 if the answer waits. */
-static int get_vring_base(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    struct vgr_vhost_queue *q = find_queue(v, m->p.state.index);
-
-    if (!q)
-        return -EINVAL;
-    if (q == &v->queues[0])
-        vgr_gpu_reset(&v->gpu, "the VM was paused, or its driver reset the device");
-    vgr_vhost_queue_reset(q);
-    m->p.state.num = q->base;
-    if (q != &v->queues[0] || !v->gpu.n_dying)
-        return 0;
-    v->stopping = true;
-    vgr_loop_del(v->loop, &v->conn);
-    vgr_timer_set(&v->stop_timer, VGR_VHOST_STOP_MS);
-    return 1;
-}
-
-static void get_config(struct vgr_vhost_msg *m)
-{
-    const struct vgr_vhost_config *c = &m->p.config;
-    uint8_t whole[VGR_VHOST_MAX_CONFIG] = {0};
-    uint32_t n = c->size;
-
-    memcpy(whole, &device_config, sizeof(device_config));
-    memset(m->p.config.data, 0, sizeof(m->p.config.data));
-    if (c->offset < sizeof(whole))
-        memcpy(m->p.config.data, whole + c->offset,
-               n < sizeof(whole) - c->offset ? n : sizeof(whole) - c->offset);
-}
-
-static int gpu_set_socket(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    if (v->display_fd >= 0)
-        close(v->display_fd);
-    v->display_fd = m->fds[0];
-    m->fds[0] = -1;
-    return 0;
-}
-
-static int reset_device(struct vgr_vhost *v)
-{
-    vgr_gpu_reset(&v->gpu, "the VM was reset");
-    for (int i = 0; i < VGR_VHOST_QUEUES; i++)
-        vgr_vhost_queue_reset(&v->queues[i]);
-    return 0;
-}
-
-/* Serves a message. Returns 0, or -errno: the connection is to be closed. */
-static int serve(struct vgr_vhost *v, struct vgr_vhost_msg *m)
-{
-    int err = 0;
-
-    switch (m->request) {
-    case VGR_VHOST_GET_FEATURES:
-        m->p.u64 = device_features;
-        return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
-    case VGR_VHOST_GET_PROTOCOL_FEATURES:
-        m->p.u64 = protocol_features;
-        return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
-    case VGR_VHOST_GET_QUEUE_NUM:
-        m->p.u64 = VGR_VHOST_QUEUES;
-        return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
-    case VGR_VHOST_GET_MAX_MEM_SLOTS:
-        m->p.u64 = VGR_GUESTMEM_REGIONS;
-        return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
-    case VGR_VHOST_GET_CONFIG:
-        get_config(m);
-        return vgr_vhost_reply(v->fd, m, m->size);
-    case VGR_VHOST_GET_VRING_BASE:
-        err = get_vring_base(v, m);
-        if (err)
-            return err < 0 ? err : 0;
-        return vgr_vhost_reply(v->fd, m, sizeof(m->p.state));
-    case VGR_VHOST_SET_FEATURES:
-        for (int i = 0; i < VGR_VHOST_QUEUES; i++)
-            v->queues[i].event_idx = m->p.u64 & BIT(F_EVENT_IDX);
-        break;
-    case VGR_VHOST_SET_PROTOCOL_FEATURES:
-    case VGR_VHOST_SET_OWNER:
-    case VGR_VHOST_RESET_OWNER:
-    case VGR_VHOST_SET_CONFIG: /* events that we never raise */
-        break;
-    case VGR_VHOST_SET_MEM_TABLE:
-        err = set_mem_table(v, m);
-        break;
-    case VGR_VHOST_ADD_MEM_REG:
-        err = add_mem_reg(v, m);
-        break;
-    case VGR_VHOST_REM_MEM_REG:
-        err = rem_mem_reg(v, m);
-        break;
-    case VGR_VHOST_SET_VRING_NUM:
-    case VGR_VHOST_SET_VRING_BASE:
-    case VGR_VHOST_SET_VRING_ADDR:
-    case VGR_VHOST_SET_VRING_ENABLE:
-        err = set_vring(v, m);
-        break;
-    case VGR_VHOST_SET_VRING_KICK:
-    case VGR_VHOST_SET_VRING_CALL:
-    case VGR_VHOST_SET_VRING_ERR:
-        err = set_vring_fd(v, m);
-        break;
-    case VGR_VHOST_GPU_SET_SOCKET:
-        err = gpu_set_socket(v, m);
-        break;
-    case VGR_VHOST_RESET_DEVICE:
-        err = reset_device(v);
-        break;
-    default:
-        vgr_debug("vhost-user request %u is not known", m->request);
-        err = m->flags & VGR_VHOST_NEED_REPLY ? -ENOSYS : 0;
-    }
-    if (!(m->flags & VGR_VHOST_NEED_REPLY))
-        return err;
-    m->p.u64 = err ? 1 : 0;
-    return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
-}
-
 static void conn_ready(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_vhost *v = vgr_container_of(w, struct vgr_vhost, conn);
     char why[96];
-    int ret = vgr_vhost_recv(v->fd, &v->rx, why, sizeof(why));
+    int ret;
 
+    vgr_vhost_busy(v, true);
+    ret = vgr_vhost_recv(v->fd, &v->rx, why, sizeof(why));
     if (!ret)
-        return;
+        return; /* the rest is on its way: still busy */
     if (ret == 1) {
         vgr_debug("vhost-user request %u, %u bytes, %u descriptors", v->rx.msg.request,
                   v->rx.msg.size, v->rx.msg.n_fds);
-        ret = serve(v, &v->rx.msg);
-        if (v->stopping)
+        ret = vgr_vhost_serve(v, &v->rx.msg);
+        if (v->stopping) {
+            vgr_loop_del(v->loop, &v->conn);
+            vgr_timer_set(&v->stop_timer, VGR_VHOST_STOP_MS);
             return;
+        }
         if (!ret) {
             vgr_vhost_rx_next(&v->rx);
+            vgr_vhost_keep(v);
+            vgr_vhost_busy(v, false);
             return;
         }
         vgr_error("QEMU's vhost-user request %u failed: %s", v->rx.msg.request, strerror(-ret));
@@ -408,23 +155,24 @@ static int conn_open(struct vgr_vhost *v, int fd)
         return err;
     v->fd = fd;
     vgr_info("VM connected");
+    if (v->keep)
+        vgr_vhost_record_open(v);
     return 0;
 }
 
-static void listener_ready(struct vgr_watch *w, uint32_t events)
+static void listener_ready(struct vgr_listener *l)
 {
-    struct vgr_vhost *v = vgr_container_of(w, struct vgr_vhost, listener);
-    int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct vgr_vhost *v = vgr_container_of(l, struct vgr_vhost, listener);
+    int fd;
 
-    if (fd < 0)
-        return;
-    if (v->fd >= 0) {
-        vgr_warn("%s: a second VM is refused: start a vgr-device for each", v->path);
-        close(fd);
-        return;
+    while ((fd = vgr_listener_next(l)) >= 0) {
+        if (v->fd >= 0) {
+            vgr_warn("%s: a second VM is refused: start a vgr-device for each", l->path);
+            close(fd);
+        } else if (conn_open(v, fd)) {
+            close(fd);
+        }
     }
-    if (conn_open(v, fd))
-        close(fd);
 }
 
 int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker_pool *pool,
@@ -434,9 +182,8 @@ int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker
 
     memset(v, 0, sizeof(*v));
     v->loop = loop;
-    v->path = path;
-    v->fd = v->display_fd = -1;
-    v->listener.fd = v->conn.fd = -1;
+    v->fd = v->display_fd = v->record_fd = -1;
+    v->listener.watch.fd = v->conn.fd = -1;
     for (int i = 0; i < VGR_VHOST_QUEUES; i++)
         vgr_vhost_queue_init(&v->queues[i], loop, &v->mem, i);
     v->queues[0].serve = serve_control;
@@ -448,7 +195,7 @@ int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker
     if (!err)
         err = vgr_gpu_init(&v->gpu, loop, pool, capset, &v->mem, &v->queues[0].vq, workers_gone);
     if (!err && fd >= 0)
-        err = vgr_loop_add(loop, &v->listener, fd, EPOLLIN, listener_ready);
+        err = vgr_listener_add(&v->listener, loop, fd, path, listener_ready);
     return err;
 }
 
@@ -468,15 +215,50 @@ int vgr_vhost_connect(struct vgr_vhost *v, int fd)
     return conn_open(v, fd);
 }
 
+int vgr_vhost_set_keeper(struct vgr_vhost *v, struct vgr_keep *keep, struct vgr_kept *kept)
+{
+    int err;
+
+    v->keep = keep;
+    if (!kept)
+        return 0;
+    vgr_vhost_rx_init(&v->rx);
+    err = vgr_vhost_restore(v, kept);
+    if (!err)
+        err = vgr_loop_add(v->loop, &v->conn, v->fd, EPOLLIN, conn_ready);
+    if (err == -ECONNRESET)
+        conn_close(v);
+    else if (err && v->fd >= 0)
+        conn_forget(v);
+    if (err)
+        return err == -ECONNRESET ? 0 : err;
+    v->gpu.adopted = v->queues[0].resume;
+    vgr_info("VM taken over from a vgr-device that has ended, with %u contexts, which are gone",
+             vgr_context_adopt(&v->gpu, "vgr-device on the host has ended"));
+    for (int i = 0; i < VGR_VHOST_QUEUES; i++)
+        vgr_vhost_update(v, &v->queues[i]);
+    vgr_vhost_keep(v);
+    return 0;
+}
+
+void vgr_vhost_keeper_renewed(struct vgr_vhost *v)
+{
+    if (v->fd >= 0)
+        vgr_vhost_keep(v);
+}
+
+void vgr_vhost_ending(struct vgr_vhost *v)
+{
+    if (v->fd >= 0)
+        vgr_gpu_fail(&v->gpu, "vgr-device on the host has ended");
+}
+
 void vgr_vhost_finish(struct vgr_vhost *v)
 {
-    v->once = false;
     if (v->fd >= 0)
-        conn_close(v);
+        conn_forget(v);
     vgr_gpu_finish(&v->gpu);
     vgr_loop_close(v->loop, &v->stop_timer);
     vgr_loop_close(v->loop, &v->probe_timer);
-    vgr_loop_close(v->loop, &v->listener);
-    if (v->path)
-        unlink(v->path);
+    vgr_listener_close(&v->listener);
 }

@@ -86,7 +86,7 @@ void vgr_vhost_queue_reset(struct vgr_vhost_queue *q)
     if (q->kick_fd >= 0)
         close(q->kick_fd);
     q->kick_fd = -1;
-    q->has_addr = q->broken = q->was_empty = false;
+    q->has_addr = q->broken = q->was_empty = q->resume = false;
 }
 
 void vgr_vhost_queue_finish(struct vgr_vhost_queue *q)
@@ -107,8 +107,12 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
     }
     if (q->vq.running || q->broken || q->kick_fd < 0 || !q->has_addr || !q->size)
         return 0;
-    err = vgr_vq_start(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used, q->base,
-                       q->event_idx);
+    if (q->resume)
+        err = vgr_vq_resume(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used,
+                            q->event_idx);
+    else
+        err = vgr_vq_start(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used,
+                           q->base, q->event_idx);
     if (!err)
         err = vgr_loop_add(q->loop, &q->kick, q->kick_fd, EPOLLIN, kicked);
     if (err) {
@@ -117,8 +121,11 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
         q->broken = true;
         return err;
     }
-    vgr_debug("queue %d started, %u entries, at %u", q->index, q->size, q->base);
+    vgr_debug("queue %d started, %u entries, at %u", q->index, q->size, q->vq.last_avail);
     process(q); /* whatever was there before we looked */
+    if (q->resume && q->vq.call_fd >= 0)
+        vgr_event_signal(q->vq.call_fd); /* the predecessor may have died before it did */
+    q->resume = false;
     return 0;
 }
 

@@ -29,6 +29,7 @@ struct vgr_vhost_queue {
     bool broken;    /* not to be started before it is set up anew */
     bool was_empty; /* kicked_empty was called */
     bool event_idx; /* negotiated */
+    bool resume;    /* the next start goes on where a predecessor stood */
     unsigned size;
     uint16_t base; /* the available index to start from; valid while stopped */
     struct vgr_vhost_vring_addr addr;

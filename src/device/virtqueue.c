@@ -55,8 +55,8 @@ void vgr_vq_finish(struct vgr_vq *q)
     vgr_vq_init(q);
 }
 
-int vgr_vq_start(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size, uint64_t desc,
-                 uint64_t avail, uint64_t used, uint16_t base, bool event_idx)
+static int find_rings(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size,
+                      uint64_t desc, uint64_t avail, uint64_t used, bool event_idx)
 {
     q->running = false;
     if (!size || size > VGR_VQ_MAX_SIZE || size & (size - 1) || desc % 16 || avail % 2 || used % 4)
@@ -69,8 +69,50 @@ int vgr_vq_start(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size
     if (!q->desc || !q->avail || !q->used)
         return -EFAULT;
     q->event_idx = event_idx;
-    q->last_avail = base;
     q->used_idx = q->signalled = load(q->used + 1);
+    q->redo = size;
+    return 0;
+}
+
+static uint16_t count_held(const struct vgr_vq *q)
+{
+    uint16_t n = 0;
+
+    for (unsigned i = 0; i < q->size; i++)
+        n = (uint16_t)(n + (q->record->held[i] != 0));
+    return n;
+}
+
+int vgr_vq_start(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size, uint64_t desc,
+                 uint64_t avail, uint64_t used, uint16_t base, bool event_idx)
+{
+    int err = find_rings(q, mem, size, desc, avail, used, event_idx);
+
+    if (err)
+        return err;
+    /* Chains may be held over a stop, where memory moves. Else these are other rings than those of the
+     * marks. */
+    if (q->record && (uint16_t)(q->used_idx + count_held(q)) != base)
+        memset(q->record->held, 0, sizeof(q->record->held));
+    if (q->record)
+        q->record->used_idx = q->used_idx;
+    q->last_avail = base;
+    q->running = true;
+    return 0;
+}
+
+int vgr_vq_resume(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size, uint64_t desc,
+                  uint64_t avail, uint64_t used, bool event_idx)
+{
+    int err = find_rings(q, mem, size, desc, avail, used, event_idx);
+
+    if (err)
+        return err;
+    if (q->record->used_idx != q->used_idx && q->record->last < size)
+        q->record->held[q->record->last] = 0;
+    q->record->used_idx = q->used_idx;
+    q->last_avail = (uint16_t)(q->used_idx + count_held(q));
+    q->redo = 0;
     q->running = true;
     return 0;
 }
@@ -188,10 +230,35 @@ static int walk_chain(struct gather *g, uint16_t head)
     return walk_table(g, indirect.addr, indirect.len / 16, 0, true, NULL);
 }
 
+/* 1: *head is the next one; 0: there is none; -EPROTO. */
+static int next_head(struct vgr_vq *q, uint16_t *head)
+{
+    uint16_t ready;
+
+    while (q->redo < q->size) {
+        *head = (uint16_t)q->redo++;
+        if (q->record->held[*head])
+            return 1;
+    }
+    ready = (uint16_t)(load(avail_idx(q)) - q->last_avail);
+    if (!ready)
+        return 0;
+    *head = load(q->avail + 2 + (q->last_avail & (q->size - 1)));
+    if (ready > q->size || *head >= q->size) {
+        q->running = false;
+        return -EPROTO;
+    }
+    if (q->record)
+        __atomic_store_n(&q->record->held[*head], 1, __ATOMIC_RELAXED);
+    q->last_avail++;
+    return 1;
+}
+
 int vgr_vq_pop(struct vgr_vq *q, struct vgr_chain *c)
 {
     struct gather g = {.q = q};
-    uint16_t ready;
+    uint16_t head;
+    int ret;
 
     if (!q->running)
         return 0;
@@ -200,16 +267,11 @@ int vgr_vq_pop(struct vgr_vq *q, struct vgr_chain *c)
         q->iov = NULL;
         q->iov_cap = 0;
     }
-    ready = (uint16_t)(load(avail_idx(q)) - q->last_avail);
-    if (!ready)
-        return 0;
+    ret = next_head(q, &head);
+    if (ret <= 0)
+        return ret;
     memset(c, 0, sizeof(*c));
-    c->head = load(q->avail + 2 + (q->last_avail & (q->size - 1)));
-    if (ready > q->size || c->head >= q->size) {
-        q->running = false;
-        return -EPROTO;
-    }
-    q->last_avail++;
+    c->head = head;
     /* Out of memory is answered like a bad chain: the guest gets its buffer back, unanswered. */
     if (walk_chain(&g, c->head))
         return -EBADMSG;
@@ -233,7 +295,16 @@ void vgr_vq_push(struct vgr_vq *q, uint16_t head, uint32_t len)
     __atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
     __atomic_store_n(&e->len, len, __ATOMIC_RELAXED);
     q->used_idx++;
+    if (q->record)
+        __atomic_store_n(&q->record->last, head, __ATOMIC_RELAXED);
     __atomic_store_n(q->used + 1, q->used_idx, __ATOMIC_RELEASE);
+    if (q->record) {
+        /* Death is as good as a signal: the compiler's order is what counts. */
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        __atomic_store_n(&q->record->held[head], 0, __ATOMIC_RELAXED);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        __atomic_store_n(&q->record->used_idx, q->used_idx, __ATOMIC_RELAXED);
+    }
 }
 
 void vgr_vq_notify(struct vgr_vq *q)

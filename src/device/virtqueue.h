@@ -23,6 +23,12 @@
  *   used.idx = new                          used_event = wanted
  *   (full barrier)                          (full barrier)
  *   read used_event: notify or not          read used.idx again
+ *
+ * A device can die between any two instructions, and its successor must give back each chain once.
+ * So which chains are taken stands in a record that outlives it. A mark there is what takes a chain:
+ * the position in the available ring follows from the used ring's and the number of marks. A chain is
+ * given back by the used ring's index, and its mark goes afterwards; `last` and `used_idx` tell the
+ * successor whether one was about to go.
  */
 #ifndef VGR_DEVICE_VIRTQUEUE_H
 #define VGR_DEVICE_VIRTQUEUE_H
@@ -48,8 +54,17 @@ struct vgr_vq_desc {
 
 enum { VGR_DESC_NEXT = 1, VGR_DESC_WRITE = 2, VGR_DESC_INDIRECT = 4 };
 
+/* Shared with a successor: written by one process at a time. */
+struct vgr_vq_record {
+    uint16_t used_idx;             /* marks are right for this index of the used ring */
+    uint16_t last;                 /* the head pushed last */
+    uint8_t held[VGR_VQ_MAX_SIZE]; /* by head: 1: popped and not pushed */
+};
+
 struct vgr_vq {
     const struct vgr_guestmem *mem;
+    struct vgr_vq_record *record; /* NULL: none; the owner's to set while stopped */
+    unsigned redo;                /* heads from here on may have been held by the predecessor */
     bool running;
     bool event_idx;
     unsigned size;
@@ -84,6 +99,11 @@ void vgr_vq_finish(struct vgr_vq *q);
  * power of two up to VGR_VQ_MAX_SIZE or an address is not aligned; -EFAULT: not in guest memory. */
 int vgr_vq_start(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size, uint64_t desc,
                  uint64_t avail, uint64_t used, uint16_t base, bool event_idx);
+
+/* As vgr_vq_start(), where a predecessor stood as the record tells: vgr_vq_pop() begins with the chains
+ * that it held. Needs a record. */
+int vgr_vq_resume(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned size, uint64_t desc,
+                  uint64_t avail, uint64_t used, bool event_idx);
 
 /* Forgets the rings; pushes are ignored from now on. */
 void vgr_vq_stop(struct vgr_vq *q);

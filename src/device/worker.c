@@ -47,11 +47,11 @@ static char **worker_environment(void)
     return env;
 }
 
-static void reset_signals(void)
+/* SIGPIPE stays ignored for those who serve: whoever reads the log may go away. */
+static void unblock_signals(void)
 {
     sigset_t none;
 
-    signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -66,7 +66,7 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int moved[VGR_BOOT_FILES_FD + VGR_BOOT_MAX_FILES];
 
-    reset_signals();
+    unblock_signals();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127); /* the front died before the line above */
@@ -393,7 +393,8 @@ static int run(const char *path, char *const *argv, int boot_fd)
         return err;
     }
     if (!pid) {
-        reset_signals();
+        signal(SIGPIPE, SIG_DFL);
+        unblock_signals();
         /* A descriptor that is in its place already stays there, but for its flag. */
         if (boot_fd == VGR_BOOT_FD && fcntl(boot_fd, F_SETFD, 0))
             _exit(127);

@@ -26,7 +26,7 @@
 /* Of the arena, for host buffers. */
 #define POOL_SHARE 4
 
-#define STARTING_MS 5000
+#define STARTING_MS 4000
 #define READY_MS    60000
 
 /* Sanity bounds for what the host may claim. Streams are 16 bits on the wire. */

@@ -16,8 +16,9 @@
 #define SLEEP_FIRST (50 * MS)
 #define SLEEP_MAX   (1000 * MS)
 
-/* No progress for so long: ask the transport if anybody is there. */
-#define PATIENCE (3000 * MS)
+/* No progress for so long: ask the transport if anybody is there. With the time that it takes to ask,
+ * a program knows within five seconds. */
+#define PATIENCE (700 * MS)
 
 struct vgr_waiter {
     const struct vgr_queue *queue;

@@ -22,6 +22,7 @@ struct vgr_transport {
     int doorbell;      /* direct: eventfd; -1 */
     int wakeup;        /* direct: eventfd; -1 */
     int memory;        /* direct: memfd; -1 */
+    int fence;         /* drm: of a sleep that was not answered yet; -1 */
     uint32_t resource; /* drm: of the arena */
     uint32_t bo;       /* drm: of the arena */
 };

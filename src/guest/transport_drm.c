@@ -13,6 +13,10 @@
  * ioctl and its fence succeed whatever the device answered, so all news comes through the arena.
  * And all fences of a device without CONTEXT_INIT share one timeline, so that any later fence
  * completes all earlier ones: a fence is a hint, after which the caller looks at shared memory.
+ *
+ * A submission that nobody answers stays in the virtqueue, and who submits to a full one sleeps where no
+ * signal reaches it. So a fence that has not come is slept on again, and nothing is submitted beside it:
+ * if the host is gone, all that a process leaves in the queue is a few entries.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -38,7 +42,7 @@
 #define BIND_STAGING    (1u << 19)
 
 /* A submission without WAIT completes at once. Nobody answers for this long: nobody is there. */
-#define ALIVE_MS 10000
+#define ALIVE_MS 3000
 
 /* `fence` NULL: no fence. */
 static int submit(struct vgr_transport *t, enum vgr_submit_op op, int *fence)
@@ -124,42 +128,48 @@ static int drm_doorbell(struct vgr_transport *t)
     return submit(t, VGR_SUBMIT_DOORBELL, NULL);
 }
 
-static int wait_fence(int fence, int64_t timeout_ns)
+static bool wait_fence(int fence, int64_t timeout_ns)
 {
     struct pollfd p = {.fd = fence, .events = POLLIN};
     struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-    int n = ppoll(&p, 1, &ts, NULL);
 
-    close(fence);
-    return n;
+    return ppoll(&p, 1, &ts, NULL) > 0;
 }
 
 static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
 {
     struct timespec pause = {.tv_nsec = 1000000};
-    int fence = -1;
 
     /* Without a fence to sleep on, at least do not burn the CPU. */
-    if (submit(t, VGR_SUBMIT_WAIT, &fence))
+    if (t->fence < 0 && submit(t, VGR_SUBMIT_WAIT, &t->fence)) {
+        t->fence = -1;
         nanosleep(&pause, NULL);
-    else
-        wait_fence(fence, timeout_ns);
+    } else if (wait_fence(t->fence, timeout_ns)) {
+        close(t->fence);
+        t->fence = -1;
+    }
 }
 
 static bool drm_alive(struct vgr_transport *t)
 {
     int fence = -1;
+    bool answered;
 
-    return !submit(t, VGR_SUBMIT_DOORBELL, &fence) &&
-           wait_fence(fence, ALIVE_MS * INT64_C(1000000)) > 0;
+    if (submit(t, VGR_SUBMIT_DOORBELL, &fence))
+        return false;
+    answered = wait_fence(fence, ALIVE_MS * INT64_C(1000000));
+    close(fence);
+    return answered;
 }
 
 static void drm_close(struct vgr_transport *t)
 {
     drm_drop(t);
+    if (t->fence >= 0)
+        close(t->fence);
     if (t->fd >= 0)
         close(t->fd);
-    t->fd = -1;
+    t->fd = t->fence = -1;
 }
 
 static const struct vgr_transport_ops drm_ops = {
@@ -278,7 +288,7 @@ int vgr_transport_drm(struct vgr_transport *t)
     int n, err = -ENODEV;
 
     *t = (struct vgr_transport){
-        .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1};
+        .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1, .fence = -1};
 
     n = scandir("/dev/dri", &list, is_render_node, by_name);
     if (n <= 0)

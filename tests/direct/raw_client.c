@@ -27,7 +27,7 @@
 
 static pid_t device;
 static char folder[] = "/tmp/vgr-raw.XXXXXX";
-static char path[64];
+static char path[108];
 
 static void nap(void)
 {
@@ -73,6 +73,12 @@ void raw_device_start(void)
     }
     assert_true(fd >= 0);
     close(fd);
+}
+
+void raw_device_at(const char *socket)
+{
+    assert_true(strlen(socket) < sizeof(path));
+    strcpy(path, socket);
 }
 
 void raw_device_stop(void)

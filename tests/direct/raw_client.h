@@ -35,6 +35,9 @@ struct raw_client {
 void raw_device_start(void);
 void raw_device_stop(void);
 
+/* Instead of both: somebody else's device, which serves this socket. */
+void raw_device_at(const char *socket);
+
 /* The process of the context opened last. */
 pid_t raw_device_newest_worker(void);
 

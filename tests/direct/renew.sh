@@ -11,15 +11,17 @@ serve --device CPU
 before=$(holdings)
 coproc on_device "$build/tests/direct/renew" $rounds 2>"$VGR_SCRATCH/log"
 program=$COPROC_PID
+# A descriptor of our own: the shell closes its one when the program ends.
+exec {out}<&"${COPROC[0]}"
 for ((i = 1; i <= rounds; i++)); do
-    read -r -t 60 -u "${COPROC[0]}" word || fail "round $i: $(tail -n 3 "$VGR_SCRATCH/log")"
+    read -r -t 60 -u "$out" word || fail "round $i: $(tail -n 3 "$VGR_SCRATCH/log")"
     [ "$word" = ready ] || fail "round $i: $word"
     one_worker || fail "round $i: workers: $(workers)"
     kill -KILL "$(workers)"
     wait_for 10 no_worker || fail "round $i: it does not die"
     echo go >&"${COPROC[1]}"
 done
-read -r -t 60 -u "${COPROC[0]}" slowest fds now_fds maps now_maps ||
+read -r -t 60 -u "$out" slowest fds now_fds maps now_maps ||
     fail "the program: $(tail -n 3 "$VGR_SCRATCH/log")"
 wait "$program" || fail "the program ends with status $?"
 [ "$slowest" -lt 1000 ] || fail "it took $slowest ms to fail"

@@ -127,6 +127,107 @@ static void indices_wrap(void **state)
     assert_int_equal(g->used_seen, (uint16_t)(65533 + 10));
 }
 
+/* The guest's queue with a record, and a successor of its device. */
+static void keep(struct fake_guest *g, struct vgr_vq_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    g->vq.record = record;
+    assert_int_equal(vgr_vq_start(&g->vq, &g->mem, N, UADDR + DESC_GPA, UADDR + AVAIL_GPA,
+                                  UADDR + USED_GPA, g->avail_idx, true),
+                     0);
+}
+
+static void succeed(struct fake_guest *g)
+{
+    g->vq.last_avail = g->vq.used_idx = 0x5555; /* what it knew is gone */
+    vgr_vq_stop(&g->vq);
+    assert_int_equal(vgr_vq_resume(&g->vq, &g->mem, N, UADDR + DESC_GPA, UADDR + AVAIL_GPA,
+                                   UADDR + USED_GPA, true),
+                     0);
+}
+
+static void successor_gives_back_what_was_held(void **state)
+{
+    static struct vgr_vq_record record;
+    struct fake_guest *g = *state;
+    struct vgr_chain c;
+
+    keep(g, &record);
+    for (unsigned i = 0; i < 3; i++) {
+        offer_simple(g, 2 * i);
+        pop_is(g, 1);
+    }
+    vgr_vq_push(&g->vq, 2, 0);
+    assert_int_equal(guest_used(g, NULL), 2);
+    offer_simple(g, 6); /* not taken before the death */
+
+    succeed(g);
+    for (int head = 0; head <= 6; head += head ? 2 : 4) {
+        assert_int_equal(vgr_vq_pop(&g->vq, &c), 1);
+        assert_int_equal(c.head, head);
+        assert_int_equal(c.in_left, 16);
+        vgr_vq_push(&g->vq, c.head, 0);
+        assert_int_equal(guest_used(g, NULL), head);
+    }
+    pop_is(g, 0);
+    assert_int_equal(g->vq.last_avail, g->avail_idx);
+}
+
+/* Death at each step of giving a chain back: it is given back once. */
+static void death_while_pushing_pushes_once(void **state)
+{
+    static struct vgr_vq_record record;
+    struct fake_guest *g = *state;
+    struct vgr_chain c;
+
+    for (int step = 0; step < 4; step++) {
+        uint16_t used = g->used_seen;
+
+        keep(g, &record);
+        offer_simple(g, 4);
+        offer_simple(g, 2);
+        pop_is(g, 1);
+        pop_is(g, 1);
+        if (step == 0) {
+            record.last = 2; /* noted, not published */
+        } else {
+            vgr_vq_push(&g->vq, 2, 0);
+            if (step <= 2)
+                record.used_idx = used;
+            if (step == 1)
+                record.held[2] = 1;
+        }
+        succeed(g);
+        while (vgr_vq_pop(&g->vq, &c) == 1)
+            vgr_vq_push(&g->vq, c.head, 0);
+        assert_int_equal(guest_used(g, NULL), 2);
+        assert_int_equal(guest_used(g, NULL), 4);
+        assert_int_equal(guest_used(g, NULL), -1);
+    }
+}
+
+/* Where memory moves, the queue stops and goes on. New rings begin without marks. */
+static void marks_are_of_their_rings(void **state)
+{
+    static struct vgr_vq_record record;
+    struct fake_guest *g = *state;
+
+    keep(g, &record);
+    offer_simple(g, 0);
+    pop_is(g, 1);
+    vgr_vq_stop(&g->vq);
+    assert_int_equal(vgr_vq_start(&g->vq, &g->mem, N, UADDR + DESC_GPA, UADDR + AVAIL_GPA,
+                                  UADDR + USED_GPA, g->vq.last_avail, true),
+                     0);
+    assert_int_equal(record.held[0], 1);
+    vgr_vq_stop(&g->vq);
+    *(uint16_t *)guest_ptr(g, USED_GPA + 2) = 100;
+    assert_int_equal(vgr_vq_start(&g->vq, &g->mem, N, UADDR + DESC_GPA, UADDR + AVAIL_GPA,
+                                  UADDR + USED_GPA, 100, true),
+                     0);
+    assert_int_equal(record.held[0], 0);
+}
+
 static void flag_suppresses_interrupts(void **state)
 {
     struct fake_guest *g = *state;
@@ -401,6 +502,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(indices_wrap, setup_wrap, teardown),
         PLAIN(flag_suppresses_interrupts),
         EVENT(used_event_suppresses_interrupts),
+        EVENT(successor_gives_back_what_was_held),
+        EVENT(death_while_pushing_pushes_once),
+        EVENT(marks_are_of_their_rings),
         EVENT(rearm_sees_what_came_meanwhile),
         PLAIN(indirect_chain_is_followed),
         PLAIN(ring_descriptors_may_precede_an_indirect_table),

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * soak_guest - opens and closes the guest library's connection to the host, many times.
+ *
+ *   soak_guest CONNECTIONS
+ *
+ * Somebody may kill workers meanwhile: a connection whose worker dies at its start does not count. Prints
+ * how many were opened, how many failed, and the descriptors and mappings of this process after the tenth
+ * and after the last.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "guest/conn.h"
+
+static unsigned count_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static unsigned count_maps(void)
+{
+    FILE *f = fopen("/proc/self/maps", "r");
+    char line[512];
+    unsigned n = 0;
+
+    while (f && fgets(line, sizeof(line), f))
+        n += strchr(line, '\n') != NULL;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* A connection that can send a command and see it done. */
+static bool visit(void)
+{
+    struct vgr_conn *c = vgr_conn_open();
+    struct vgr_cmd sync = {.op = VGR_CMD_SYNC};
+    uint64_t seq = 0;
+    bool ok;
+
+    if (!c)
+        return false;
+    if (vgr_conn_lock(c)) {
+        seq = vgr_conn_push(c, &sync, sizeof(sync), NULL, 0);
+        vgr_conn_publish(c);
+        vgr_conn_unlock(c);
+    }
+    ok = seq && vgr_conn_wait(c, seq);
+    vgr_conn_close(c);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    unsigned n = argc == 2 ? (unsigned)atoi(argv[1]) : 0, opened = 0, failed = 0, fds = 0, maps = 0;
+
+    while (opened < n && failed <= n) {
+        if (!visit()) {
+            failed++;
+        } else if (++opened == 10) {
+            fds = count_fds();
+            maps = count_maps();
+        }
+    }
+    printf("%u %u %u %u %u %u\n", opened, failed, fds, count_fds(), maps, count_maps());
+    return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "vgr_test.h"
+
+#include "test_loop.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "device/listen.h"
+
+struct fixture {
+    struct vgr_loop loop;
+    struct vgr_listener l;
+    char dir[32], path[48];
+    int accepted; /* -1: none yet */
+};
+
+static void accept_one(struct vgr_listener *l)
+{
+    struct fixture *f = vgr_container_of(l, struct fixture, l);
+    int fd;
+
+    while ((fd = vgr_listener_next(l)) >= 0) {
+        assert_int_equal(f->accepted, -1);
+        f->accepted = fd;
+    }
+}
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    char why[128];
+    int fd;
+
+    memset(&f, 0, sizeof(f));
+    f.accepted = -1;
+    strcpy(f.dir, "/tmp/vgr-listen.XXXXXX");
+    if (!mkdtemp(f.dir) || vgr_loop_init(&f.loop))
+        return -1;
+    snprintf(f.path, sizeof(f.path), "%s/s", f.dir);
+    fd = vgr_listen(f.path, SOCK_STREAM, 0700, why, sizeof(why));
+    *state = &f;
+    return fd < 0 || vgr_listener_add(&f.l, &f.loop, fd, f.path, accept_one);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    vgr_listener_close(&f->l);
+    vgr_loop_finish(&f->loop);
+    if (f->accepted >= 0)
+        close(f->accepted);
+    return rmdir(f->dir); /* the socket is gone */
+}
+
+static int dial(const struct fixture *f)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(addr.sun_path, f->path);
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    return fd;
+}
+
+static void connection_is_accepted(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+
+    UNTIL(f, f->accepted >= 0);
+    close(fd);
+}
+
+/* Without a descriptor to be had, the connection waits and the loop sleeps. */
+static void connection_waits_for_a_descriptor(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f), spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct rlimit all, few;
+    uint64_t end;
+    int turns = 0;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+    close(spare);
+    few = (struct rlimit){(rlim_t)spare, all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    end = vgr_now_ms() + 1300;
+    for (uint64_t now; (now = vgr_now_ms()) < end; turns++)
+        serve_loop(&f->loop, (int)(end - now));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+    assert_int_equal(f->accepted, -1);
+    assert_int_in_range(turns, 2, 6);
+    UNTIL(f, f->accepted >= 0);
+    close(fd);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(connection_is_accepted),
+        T(connection_waits_for_a_descriptor),
+    };
+
+    vgr_log_init("test", VGR_LOG_WARN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
