@@ -22,7 +22,7 @@ void vgr_ctx_wake(struct vgr_ctx *c)
 int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code, const char *fmt, ...)
 {
     struct vgr_control *ctl = vgr_arena_control(&c->arena);
-    char text[VGR_CONTROL_TEXT];
+    char text[VGR_CONTROL_TEXT] = {0}; /* all of it goes to the guest */
     va_list ap;
 
     if (c->failed)

@@ -52,7 +52,7 @@ static int try_connect(void)
 
 void raw_device_start(void)
 {
-    const char *program = getenv("VGR_DEVICE");
+    const char *program = getenv("VGR_DEVICE"), *offer = getenv("RAW_DEVICE");
     int fd = -1;
 
     assert_non_null(program);
@@ -62,8 +62,8 @@ void raw_device_start(void)
     assert_true(device >= 0);
     if (!device) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execl(program, program, "--direct", path, "--device", "CPU", "--log-level", "error",
-              (char *)NULL);
+        execl(program, program, "--direct", path, "--device", offer ? offer : "CPU", "--log-level",
+              "error", (char *)NULL);
         _exit(127);
     }
     for (int ms = 0; fd < 0 && ms < PATIENCE_MS; ms++) {
