@@ -53,6 +53,7 @@ static int try_connect(void)
 void raw_device_start(void)
 {
     const char *program = getenv("VGR_DEVICE"), *offer = getenv("RAW_DEVICE");
+    const char *sandbox = getenv("RAW_SANDBOX");
     int fd = -1;
 
     assert_non_null(program);
@@ -63,7 +64,7 @@ void raw_device_start(void)
     if (!device) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         execl(program, program, "--direct", path, "--device", offer ? offer : "CPU", "--log-level",
-              "error", (char *)NULL);
+              "error", "--sandbox", sandbox ? sandbox : "relaxed", (char *)NULL);
         _exit(127);
     }
     for (int ms = 0; fd < 0 && ms < PATIENCE_MS; ms++) {
