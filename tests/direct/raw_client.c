@@ -54,6 +54,7 @@ void raw_device_start(void)
 {
     const char *program = getenv("VGR_DEVICE"), *offer = getenv("RAW_DEVICE");
     const char *sandbox = getenv("RAW_SANDBOX");
+    struct vgr_capset capset;
     int fd = -1;
 
     assert_non_null(program);
@@ -73,6 +74,10 @@ void raw_device_start(void)
         fd = try_connect();
     }
     assert_true(fd >= 0);
+    /* Until the device has closed its end too: it would count among what it holds. */
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    while (recv(fd, &capset, sizeof(capset), 0) > 0)
+        ;
     close(fd);
 }
 
