@@ -22,6 +22,7 @@ help:
 	@echo 'make check-full           everything, however long'
 	@echo 'make build                build into $(BUILD)'
 	@echo 'make fuzz                 run each fuzzer for FUZZ_SECONDS (60) seconds'
+	@echo 'make coverage             which branches of the code that reads guests the tests take'
 	@echo 'make bench [DEVICE=NAME]  measure: tables, and build/bench.json (15 minutes)'
 	@echo 'make fmt                  format the C code with clang-format'
 	@echo 'make shell                a shell inside the tool box'
@@ -45,6 +46,9 @@ check check-fast check-full: toolbox
 fuzz: toolbox
 	@tests/fuzz/run --seconds $(FUZZ_SECONDS)
 
+coverage: toolbox
+	@tests/coverage/run
+
 fmt: toolbox
 	@$(IN_ROOT) sh -c 'find src include tools tests bench -name "*.[ch]" -exec clang-format -i {} +'
 
@@ -60,4 +64,4 @@ distclean: clean
 	@if [ "$$(id -u)" -eq 0 ]; then rm -rf --one-file-system build; \
 	else sudo rm -rf --one-file-system build; fi
 
-.PHONY: help toolbox build demo bench check check-fast check-full fuzz fmt shell clean distclean
+.PHONY: help toolbox build demo bench check check-fast check-full fuzz coverage fmt shell clean distclean

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -324,6 +325,15 @@ out_loop:
     return status;
 }
 
+/* A guest can make page lists of megabytes. What it gives back goes back to the host: an allocator that
+ * learns from their sizes would keep later ones among the small blocks, for ever. */
+static void give_memory_back(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     char why[256], worker[PATH_MAX];
@@ -358,6 +368,7 @@ int main(int argc, char **argv)
         }
         return status;
     case VGR_MODE_SERVE:
+        give_memory_back();
         return serve(&o);
     }
     return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -38,7 +38,7 @@ static inline int32_t vgr_cgraph_uses(const struct ggml_cgraph *g, const struct 
 
     if (!h->size || !g->use_counts)
         return 0;
-    if (i < h->size && h->keys[i] == t && (h->used[i / 32] >> (i % 32) & 1))
+    if (i < h->size && (h->used[i / 32] >> (i % 32) & 1) && h->keys[i] == t)
         return g->use_counts[i];
 
     i = first = ((size_t)(uintptr_t)t >> 4) % h->size;

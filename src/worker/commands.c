@@ -152,7 +152,7 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, b->size);
         ggml_backend_buffer_set_usage(b->buffer, (enum ggml_backend_buffer_usage)m->usage);
         /* Nobody may see what was there before. */
-        ggml_backend_buffer_clear(b->buffer, 0);
+        vgr_tensor_fill(b, 0, 0, b->size);
         reply.ok = 1;
         reply.size = b->size;
     } else {
@@ -296,18 +296,11 @@ static int cmd_memset(struct vgr_ctx *c, const void *cmd)
 {
     const struct vgr_cmd_memset *m = cmd;
     struct vgr_host_buffer *b = buffer_range(c, m->buffer, m->offset, m->len);
-    struct ggml_tensor t;
 
     if (!b)
         return -1;
     vgr_ctx_sync(c);
-    /* GGML's Vulkan clears by words of which the value is the lowest byte: right for 0 only. */
-    if (!m->value && m->offset == 0 && m->len == b->size) {
-        ggml_backend_buffer_clear(b->buffer, 0);
-    } else if (m->len) {
-        vgr_tensor_bytes(&t, b, m->offset, m->len);
-        ggml_backend_tensor_memset(&t, (uint8_t)m->value, 0, m->len);
-    }
+    vgr_tensor_fill(b, m->offset, (uint8_t)m->value, m->len);
     return 0;
 }
 

@@ -35,7 +35,7 @@ void vgr_ctx_wake(struct vgr_ctx *c)
 int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code, const char *fmt, ...)
 {
     struct vgr_control *ctl = vgr_arena_control(&c->arena);
-    char text[VGR_CONTROL_TEXT];
+    char text[VGR_CONTROL_TEXT] = {0}; /* all of it goes to the guest */
     int alive = VGR_CTX_ALIVE;
     va_list ap;
 

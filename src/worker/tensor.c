@@ -115,3 +115,34 @@ void vgr_tensor_bytes(struct ggml_tensor *t, const struct vgr_host_buffer *b, ui
     t->buffer = b->buffer;
     t->data = b->base + offset;
 }
+
+static void fill_bytes(const struct vgr_host_buffer *b, uint64_t offset, uint8_t value, size_t len)
+{
+    uint8_t bytes[4];
+    struct ggml_tensor t;
+
+    if (!len)
+        return;
+    memset(bytes, value, sizeof(bytes));
+    vgr_tensor_bytes(&t, b, offset, len);
+    ggml_backend_tensor_set(&t, bytes, 0, len);
+}
+
+/* GGML's Vulkan fills whole words of four bytes: the command that it uses takes nothing else, and what
+ * is left of the last word would keep what was there before. It clears with words of which the value
+ * is the lowest byte, which is right for 0 only. */
+void vgr_tensor_fill(const struct vgr_host_buffer *b, uint64_t offset, uint8_t value, uint64_t len)
+{
+    uint64_t head = -offset % 4 < len ? -offset % 4 : len;
+    uint64_t tail = (len - head) % 4, middle = len - head - tail;
+    struct ggml_tensor t;
+
+    fill_bytes(b, offset, value, head);
+    if (!value && middle && middle + tail == b->size) {
+        ggml_backend_buffer_clear(b->buffer, 0);
+    } else if (middle) {
+        vgr_tensor_bytes(&t, b, offset + head, middle);
+        ggml_backend_tensor_memset(&t, value, 0, middle);
+    }
+    fill_bytes(b, offset + head + middle, value, tail);
+}

@@ -36,4 +36,7 @@ int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, ui
 void vgr_tensor_bytes(struct ggml_tensor *t, const struct vgr_host_buffer *b, uint64_t offset,
                       uint64_t len);
 
+/* Sets `len` bytes at `offset` of a buffer, to the last one. The range has been checked by the caller. */
+void vgr_tensor_fill(const struct vgr_host_buffer *b, uint64_t offset, uint8_t value, uint64_t len);
+
 #endif

@@ -52,7 +52,9 @@ static int try_connect(void)
 
 void raw_device_start(void)
 {
-    const char *program = getenv("VGR_DEVICE");
+    const char *program = getenv("VGR_DEVICE"), *offer = getenv("RAW_DEVICE");
+    const char *sandbox = getenv("RAW_SANDBOX");
+    struct vgr_capset capset;
     int fd = -1;
 
     assert_non_null(program);
@@ -62,8 +64,8 @@ void raw_device_start(void)
     assert_true(device >= 0);
     if (!device) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execl(program, program, "--direct", path, "--device", "CPU", "--log-level", "error",
-              (char *)NULL);
+        execl(program, program, "--direct", path, "--device", offer ? offer : "CPU", "--log-level",
+              "error", "--sandbox", sandbox ? sandbox : "relaxed", (char *)NULL);
         _exit(127);
     }
     for (int ms = 0; fd < 0 && ms < PATIENCE_MS; ms++) {
@@ -72,6 +74,10 @@ void raw_device_start(void)
         fd = try_connect();
     }
     assert_true(fd >= 0);
+    /* Until the device has closed its end too: it would count among what it holds. */
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    while (recv(fd, &capset, sizeof(capset), 0) > 0)
+        ;
     close(fd);
 }
 

@@ -30,8 +30,9 @@ struct raw_client {
     struct vgr_ring_producer ring;
 };
 
-/* Starts the vgr-device that VGR_DEVICE in the environment names, with --device CPU, and waits until
- * it listens. The second one ends it and asserts that it ends well. */
+/* Starts the vgr-device that VGR_DEVICE in the environment names, with the device that RAW_DEVICE
+ * names, or the CPU, in the sandbox that RAW_SANDBOX names, or the relaxed one, and waits until it
+ * listens. The second one ends it and asserts that it ends well. */
 void raw_device_start(void);
 void raw_device_stop(void);
 

@@ -121,7 +121,7 @@ static inline size_t make_request(struct fuzz_in *in, uint8_t *req)
         memcpy(body, &(struct vgr_gpu_resource_id){resource_id(in), 0}, 8);
     }
     if (fuzz_rarely(in))
-        h.type = fuzz_rarely(in) ? fuzz_u32(in) : 0x100 + fuzz_u16(in) % 0x300;
+        h.type = fuzz_rarely(in) ? fuzz_u32(in) : 0x100u + fuzz_u16(in) % 0x300;
     memcpy(req, &h, sizeof(h));
     len += sizeof(h);
     return fuzz_rarely(in) ? fuzz_below(in, SLOT_SIZE) : len;

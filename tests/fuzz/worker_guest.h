@@ -184,7 +184,7 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
         r->alloc.buffer = buffer_handle(g);
         r->alloc.device = fuzz_rarely(in) ? fuzz_u32(in) : 0;
         /* Mostly small; what the machine could give in earnest would only cost time. */
-        r->alloc.size = fuzz_rarely(in) ? 1ull << (44 + fuzz_below(in, 20)) : 1 + fuzz_u16(in);
+        r->alloc.size = fuzz_rarely(in) ? 1ull << (44 + fuzz_below(in, 20)) : 1u + fuzz_u16(in);
         r->alloc.usage = fuzz_mostly(in, 3);
         r->alloc.reply_off = reply_off(g);
         return sizeof(r->alloc);

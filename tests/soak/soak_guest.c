@@ -45,17 +45,19 @@ static bool visit(void)
 {
     struct vgr_conn *c = vgr_conn_open();
     struct vgr_cmd sync = {.op = VGR_CMD_SYNC};
+    struct vgr_queue *q;
     uint64_t seq = 0;
     bool ok;
 
     if (!c)
         return false;
-    if (vgr_conn_lock(c)) {
-        seq = vgr_conn_push(c, &sync, sizeof(sync), NULL, 0);
-        vgr_conn_publish(c);
-        vgr_conn_unlock(c);
+    q = vgr_conn_queue(c, 0);
+    if (vgr_queue_lock(q)) {
+        seq = vgr_queue_push(q, &sync, sizeof(sync), NULL, 0);
+        vgr_queue_publish(q);
+        vgr_queue_unlock(q);
     }
-    ok = seq && vgr_conn_wait(c, seq);
+    ok = seq && vgr_queue_wait(q, seq);
     vgr_conn_close(c);
     return ok;
 }

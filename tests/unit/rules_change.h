@@ -119,6 +119,88 @@ static inline bool change_apply(ctx_t c, tensor_t op, const struct change *x)
     return t->op_params[x->index] != p;
 }
 
+/* ---- Changes of all tensors together, which so still fit one another ---- */
+
+#define TOGETHER_NE 4
+
+enum together_kind {
+    TOGETHER_TYPES,     /* all of one type */
+    TOGETHER_SOURCES,   /* all sources of one type */
+    TOGETHER_NE_CHANGE, /* a dimension of all */
+    TOGETHER_STRIDES,   /* a stride of all, and those above it */
+    TOGETHER_TRANSPOSED,
+    TOGETHER_FLAGS, /* a parameter that is made of bits */
+    TOGETHER_KINDS
+};
+
+static const int32_t together_flags[] = {4, 8, 9, 16, 24, 40, 256, 257, 512, 513, 514, 768, 769};
+
+#define TOGETHER_FLAG_VALUES ((int)(sizeof(together_flags) / sizeof(together_flags[0])))
+#define TOGETHER             (2 * TYPE_VALUES + 4 * TOGETHER_NE + 4 + 1 + VGR_PARAMS * TOGETHER_FLAG_VALUES)
+
+/* As a new tensor of its type and shape is laid out. */
+static inline void together_fresh(tensor_t t)
+{
+    t->nb[0] = ggml_type_size(t->type);
+    t->nb[1] = ggml_row_size(t->type, t->ne[0]);
+    t->nb[2] = t->nb[1] * (uint64_t)t->ne[1];
+    t->nb[3] = t->nb[2] * (uint64_t)t->ne[2];
+}
+
+static inline void together_one(tensor_t t, enum together_kind kind, int n)
+{
+    int64_t ne = t->ne[n / TOGETHER_NE % 4];
+    uint64_t nb = t->nb[0];
+    const int64_t values[TOGETHER_NE] = {1, ne + 1, 2 * ne, ne / 2};
+
+    switch (kind) {
+    case TOGETHER_TYPES:
+    case TOGETHER_SOURCES:
+        t->type = change_types[n];
+        together_fresh(t);
+        break;
+    case TOGETHER_NE_CHANGE:
+        t->ne[n / TOGETHER_NE] = values[n % TOGETHER_NE];
+        together_fresh(t);
+        break;
+    case TOGETHER_STRIDES:
+        for (int d = n; d < 4; d++)
+            t->nb[d] *= 2;
+        break;
+    default:
+        ne = t->ne[0];
+        t->ne[0] = t->ne[1];
+        t->nb[0] = t->nb[1];
+        t->ne[1] = ne;
+        t->nb[1] = nb;
+    }
+}
+
+/* The n-th of TOGETHER changes. */
+static inline void together_apply(tensor_t op, int n)
+{
+    static const int counts[TOGETHER_KINDS] = {
+        TYPE_VALUES, TYPE_VALUES, 4 * TOGETHER_NE, 4, 1, VGR_PARAMS * TOGETHER_FLAG_VALUES};
+    int kind = 0;
+
+    for (; n >= counts[kind]; kind++)
+        n -= counts[kind];
+    if (kind == TOGETHER_FLAGS) {
+        op->op_params[n / TOGETHER_FLAG_VALUES] = together_flags[n % TOGETHER_FLAG_VALUES];
+        return;
+    }
+    for (int s = 0; s < GGML_MAX_SRC; s++) {
+        bool seen = !op->src[s] || op->src[s] == op;
+
+        for (int k = 0; k < s; k++)
+            seen |= op->src[k] == op->src[s];
+        if (!seen)
+            together_one(op->src[s], (enum together_kind)kind, n);
+    }
+    if (kind != TOGETHER_SOURCES)
+        together_one(op, (enum together_kind)kind, n);
+}
+
 /* Would the worker come as far as the rules with this tensor? */
 static bool tensor_possible(tensor_t t, uint64_t *bytes)
 {

@@ -99,11 +99,36 @@ static void test_changes_are_refused(void **state)
         assert_true(kinds[i] > 100);
 }
 
+/* What fits together may be an op again; test_worker_rules_run.c runs those. Most is none. */
+static void test_changes_of_all_tensors(void **state)
+{
+    int n = 0, impossible = 0, refused = 0;
+
+    (void)state;
+    for (size_t i = 0; i < N_SAMPLES; i++) {
+        for (int k = 0; k < TOGETHER; k++, n++) {
+            ctx_t c = context();
+            tensor_t op = samples[i].build(c);
+
+            together_apply(op, k);
+            if (!change_possible(op))
+                impossible++;
+            else if (vgr_rules_check(op))
+                refused++;
+            ggml_free(c);
+        }
+    }
+    printf("%d changes of all tensors of an op: %d are no tensors, %d refused\n", n, impossible,
+           refused);
+    assert_true(refused > n / 2 && refused + impossible < n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_accepted),
         cmocka_unit_test(test_changes_are_refused),
+        cmocka_unit_test(test_changes_of_all_tensors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

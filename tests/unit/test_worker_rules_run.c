@@ -54,6 +54,21 @@ static void one_change(struct run_report *r, int i)
     ggml_free(c);
 }
 
+static void all_tensors(struct run_report *r, int i)
+{
+    const struct sample *s = &samples[i / TOGETHER];
+    ctx_t c = context();
+    tensor_t op = s->build(c);
+
+    run_seed = SEED + (uint64_t)i;
+    together_apply(op, i % TOGETHER);
+    if (admitted(op)) {
+        snprintf(r->text, sizeof(r->text), "%s, change %d of all tensors", s->what, i % TOGETHER);
+        run_twice(r, c, op, i);
+    }
+    ggml_free(c);
+}
+
 /* Changes that fit each other are rare; small numbers make them less so. */
 static void many_changes(struct run_report *r, int i)
 {
@@ -261,6 +276,17 @@ static void test_one_change(void **state)
     assert_true(r->ran > 1000);
 }
 
+static void test_all_tensors(void **state)
+{
+    struct run_report *r = run_report_new();
+
+    (void)state;
+    run_all(r, (int)N_SAMPLES * TOGETHER, all_tensors);
+    report(r, "all tensors");
+    assert_int_equal(r->died, 0);
+    assert_true(r->ran > 500);
+}
+
 static void test_many_changes(void **state)
 {
     struct run_report *r = run_report_new();
@@ -283,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_holes_are_seen),
         cmocka_unit_test(test_one_change),
+        cmocka_unit_test(test_all_tensors),
         cmocka_unit_test(test_many_changes),
     };
 

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * More of everything than the host gives: contexts with a worker, contexts without, resources. Those
+ * that were there first go on; when the others are gone, there is room again.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include <virtgpu_drm.h>
+
+#include "cases.h"
+#include "guest.h"
+
+static unsigned many_workers(void)
+{
+    enum { MOST = 1100 };
+    static struct guest g[MOST];
+    unsigned tried = 0, limit = 0;
+
+    for (int round = 0; round < 3; round++) {
+        unsigned n = 0;
+
+        for (;; n++, tried++) {
+            uint32_t state;
+
+            CHECK(n < MOST, "no limit");
+            guest_prepare(&g[n]);
+            CHECK(!guest_say(&g[n], VGR_SUBMIT_OPEN, NULL), "OPEN");
+            state = guest_settled(&g[n], PATIENCE_MS);
+            if (state == VGR_STATE_FAILED)
+                break;
+            CHECK(state == VGR_STATE_READY, "context %u: state %u", n, state);
+        }
+        guest_fails(&g[n], VGR_ERROR_LIMIT, "limit of");
+        CHECK(n > 1 && (!limit || n == limit), "%u contexts the first time, %u now", limit, n);
+        limit = n;
+        /* The last one that was let in, and the first one. */
+        for (unsigned i = 0; i < n; i += n - 1) {
+            guest_buffer(&g[i], 4096);
+            guest_computes(&g[i]);
+        }
+        for (unsigned i = 0; i <= n; i++)
+            guest_close(&g[i]);
+        /* A worker needs a moment to end. */
+        nap(1000);
+    }
+    return tried;
+}
+
+static unsigned many_contexts(void)
+{
+    enum { FILES = 3000 };
+    static struct guest g[FILES];
+    struct guest first, late;
+
+    guest_open(&first);
+    guest_buffer(&first, 4096);
+    addition_define(&first);
+    for (int i = 0; i < FILES; i++) {
+        g[i].fd = node_open();
+        CHECK(!guest_say(&g[i], VGR_SUBMIT_DOORBELL, NULL), "DOORBELL %d", i);
+    }
+    CHECK(guest_done(&first, addition_run(&first)) && addition_right(&first), "the first suffers");
+    /* There is no room: this one is not heard. */
+    guest_prepare(&late);
+    CHECK(!guest_say(&late, VGR_SUBMIT_OPEN, NULL), "OPEN");
+    guest_ignored(&late);
+    guest_close(&late);
+    for (int i = 0; i < FILES; i++)
+        close(g[i].fd);
+    guest_open(&late);
+    guest_buffer(&late, 4096);
+    guest_computes(&late);
+    CHECK(guest_done(&first, addition_run(&first)) && addition_right(&first), "the first suffers");
+    return FILES;
+}
+
+static unsigned many_resources(void)
+{
+    enum { MOST = 6000 };
+    static uint32_t bo[MOST];
+    struct guest first, late;
+    int fd = node_open();
+
+    guest_open(&first);
+    guest_buffer(&first, 4096);
+    addition_define(&first);
+    for (int i = 0; i < MOST; i++) {
+        struct drm_virtgpu_resource_create r = {.format = 64, .width = 4096, .size = 4096};
+
+        CHECK(!node_ioctl(fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &r), "resource %d", i);
+        bo[i] = r.bo_handle;
+    }
+    CHECK(guest_done(&first, addition_run(&first)) && addition_right(&first), "the first suffers");
+    guest_prepare(&late);
+    CHECK(!guest_say(&late, VGR_SUBMIT_OPEN, NULL), "OPEN");
+    guest_ignored(&late);
+    guest_close(&late);
+    for (int i = 0; i < MOST; i++) {
+        struct drm_gem_close c = {.handle = bo[i]};
+
+        CHECK(!node_ioctl(fd, DRM_IOCTL_GEM_CLOSE, &c), "close %d", i);
+    }
+    guest_open(&late);
+    guest_buffer(&late, 4096);
+    guest_computes(&late);
+    CHECK(guest_done(&first, addition_run(&first)) && addition_right(&first), "the first suffers");
+    return MOST;
+}
+
+const struct hostile_case cases_many[] = {
+    {"many-workers", many_workers},
+    {"many-contexts", many_contexts},
+    {"many-resources", many_resources},
+    {0},
+};
