@@ -14,6 +14,8 @@
 #include "device/worker.h"
 #include "protocol/wire.h"
 
+/* Serves a bridge of a virtual machine in the same way: then it is a broker (device/broker.h). */
+
 /* How long a client may take to say OPEN. */
 #define VGR_DIRECT_SILENCE_MS 10000u
 
@@ -27,12 +29,14 @@ struct vgr_direct {
     const char *path;
     struct vgr_direct_client *first;
     unsigned n_clients;
+    bool broker;
     bool accept_failed; /* logged already */
 };
 
-/* Serves the listening socket `fd`, which it then owns, bound to `path`. Returns 0 or -errno. */
+/* Serves the listening socket `fd`, which it then owns, bound to `path`: a SOCK_SEQPACKET one, for a
+ * broker a SOCK_STREAM one. Returns 0 or -errno. */
 int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                    const struct vgr_capset *capset, int fd, const char *path);
+                    const struct vgr_capset *capset, int fd, const char *path, bool broker);
 
 /* Closes everything and removes the socket file. Workers were ended before
  * (vgr_worker_pool_finish()). */

@@ -24,6 +24,9 @@ struct vgr_transport {
     int memory;        /* direct: memfd; -1 */
     uint32_t resource; /* drm: of the arena */
     uint32_t bo;       /* drm: of the arena */
+    bool bridged;      /* drm: a device for graphics, with a bridge (protocol/wire.h) */
+    bool rings;        /* drm: bridged, and its fences are the context's own */
+    bool blob;         /* drm: the arena is a blob of the host's */
 };
 
 /* All return 0 or -errno unless said otherwise. doorbell, sleep and alive may be called by several
