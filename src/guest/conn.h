@@ -5,8 +5,8 @@
  * Theory of operation
  * -------------------
  *
- * A process has one connection, opened when GGML first counts our devices; if it fails, another one
- * may take its place later (conn_life.c). It owns the arena: the command ring, the heap, and the
+ * A process has one connection to each host, opened when GGML first counts our devices; if it fails,
+ * another one may take its place later (conn_life.c). It owns the arena: the command ring, the heap, and the
  * handles of buffers, streams and graphs.
  *
  * Sending is pushing a record into the ring under `lock`; nothing waits for an answer. Records are
@@ -57,7 +57,17 @@ struct vgr_handles {
     uint64_t *used; /* bit per handle, bit 0 unused */
 };
 
+#define VGR_MAX_HOSTS 4u
+
+/* One of the guest's devices, or the socket of the direct front. conn_life.c's. */
+struct vgr_host {
+    char node[VGR_NODE_SIZE];       /* "": the direct front */
+    struct vgr_conn *current, *old; /* old: replaced, still held; linked by `older` */
+    int64_t failed_at;              /* the last attempt to renew, if it failed: seconds, else 0 */
+};
+
 struct vgr_conn {
+    struct vgr_host *to;
     pthread_mutex_t lock;
     struct vgr_transport transport;
     struct vgr_ring_producer ring;
@@ -108,17 +118,19 @@ struct vgr_conn {
 
 /* ---- The process's connections (conn_life.c). Thread-safe. ----------------------------------- */
 
-/* The current connection, opened by the first call; NULL if there is no device or it failed to
- * open. Not held. */
-struct vgr_conn *vgr_conn_get(void);
+/* Finds the hosts and connects to them, by the first call. How many there are. */
+unsigned vgr_hosts_find(void);
 
-/* Holds the current connection, which must exist, and returns it: it is not closed before it is
- * released as often as it was held. */
-struct vgr_conn *vgr_conn_hold(void);
+/* The host of this number, NULL: there are fewer. It lives as long as the process. */
+struct vgr_host *vgr_host_at(unsigned i);
+
+/* Holds the host's current connection and returns it: it is not closed before it is released as often
+ * as it was held. */
+struct vgr_conn *vgr_conn_hold(struct vgr_host *h);
 
 /* The same for one that works: if the current one has failed, a new one takes its place. NULL if
  * there is none to be had. */
-struct vgr_conn *vgr_conn_hold_working(void);
+struct vgr_conn *vgr_conn_hold_working(struct vgr_host *h);
 
 /* Holds the connection in whose arena `p` points; NULL if there is none. */
 struct vgr_conn *vgr_conn_hold_at(const void *p);
@@ -129,7 +141,7 @@ void vgr_conn_hold_again(struct vgr_conn *c);
 void vgr_conn_release(struct vgr_conn *c);
 
 /* Opens a connection, saying why if that fails, and closes one (conn_open.c). */
-struct vgr_conn *vgr_conn_open(void);
+struct vgr_conn *vgr_conn_open(struct vgr_host *h);
 void vgr_conn_close(struct vgr_conn *c);
 
 /* True once the connection is failed. */

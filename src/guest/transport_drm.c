@@ -161,12 +161,36 @@ static bool has_param(int fd, uint64_t param)
     return !drmIoctl(fd, DRM_IOCTL_VIRTGPU_GETPARAM, &p) && value;
 }
 
+/* Makes the context of a bridged device ours. */
+static int claim(struct vgr_transport *t)
+{
+    struct drm_virtgpu_context_set_param params[] = {
+        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CAPSET_ID},
+        {VIRTGPU_CONTEXT_PARAM_NUM_RINGS, VGR_BRIDGE_RINGS},
+    };
+    struct drm_virtgpu_context_init init = {
+        .num_params = sizeof(params) / sizeof(params[0]),
+        .ctx_set_params = (uintptr_t)params,
+    };
+
+    if (!t->bridged || t->claimed)
+        return 0;
+    t->claimed = true;
+    t->rings = !drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_CONTEXT_INIT, &init);
+    if (!t->rings)
+        vgr_say_debug("no context with rings: %s", strerror(errno));
+    return submit(t, VGR_SUBMIT_CLAIM, NULL);
+}
+
 static int drm_arena(struct vgr_transport *t, uint64_t size)
 {
     int err;
 
     if (size > UINT32_MAX)
         return -EFBIG;
+    err = claim(t);
+    if (err)
+        return err;
     t->arena_size = size;
     if (t->bridged && has_param(t->fd, VIRTGPU_PARAM_RESOURCE_BLOB) &&
         has_param(t->fd, VIRTGPU_PARAM_HOST_VISIBLE)) {
@@ -313,25 +337,6 @@ static int find_bridge(struct vgr_transport *t, int fd)
     return err;
 }
 
-/* Makes a context of the device of graphics ours. */
-static int claim(struct vgr_transport *t)
-{
-    struct drm_virtgpu_context_set_param params[] = {
-        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CAPSET_ID},
-        {VIRTGPU_CONTEXT_PARAM_NUM_RINGS, VGR_BRIDGE_RINGS},
-    };
-    struct drm_virtgpu_context_init init = {
-        .num_params = sizeof(params) / sizeof(params[0]),
-        .ctx_set_params = (uintptr_t)params,
-    };
-
-    t->bridged = true;
-    t->rings = !drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_CONTEXT_INIT, &init);
-    if (!t->rings)
-        vgr_say_debug("no context with rings: %s", strerror(errno));
-    return submit(t, VGR_SUBMIT_CLAIM, NULL);
-}
-
 /* 0 if the node at `path` is a vgr device, and t->fd is open. */
 static int try_node(struct vgr_transport *t, const char *path)
 {
@@ -358,15 +363,11 @@ static int try_node(struct vgr_transport *t, const char *path)
         err = -errno;
         /* EBUSY: the device never answered, as when QEMU's memory is not shared with it. */
         if (err != -EBUSY && !find_bridge(t, fd)) {
+            vgr_say_debug("%s: bridged device, protocol %u to %u", path, t->capset.version_min,
+                          t->capset.version_max);
+            t->bridged = true;
             t->fd = fd;
-            err = claim(t);
-            if (!err) {
-                vgr_say_debug("%s: bridged device, protocol %u to %u", path, t->capset.version_min,
-                              t->capset.version_max);
-                return 0;
-            }
-            t->fd = -1;
-            t->bridged = t->rings = false;
+            return 0;
         }
         vgr_say_debug("%s: virtio-gpu without a vgr capset: %s", path, strerror(-err));
         err = err == -EBUSY ? err : -ENODEV;
@@ -397,42 +398,53 @@ static int is_render_node(const struct dirent *d)
     return !strncmp(d->d_name, "renderD", 7);
 }
 
-int vgr_transport_drm(struct vgr_transport *t)
+static const struct vgr_transport none = {
+    .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1};
+
+int vgr_transport_drm(struct vgr_transport *t, const char *node)
+{
+    int err;
+
+    *t = none;
+    err = try_node(t, node);
+    if (err == -EBUSY)
+        vgr_say_error("%s does not answer", node);
+    return err;
+}
+
+unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max)
 {
     struct dirent **list = NULL;
     char path[300], busy[300] = "", denied[300] = "";
-    int n, err = -ENODEV;
-
-    *t = (struct vgr_transport){
-        .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1};
+    unsigned found = 0;
+    int n;
 
     n = scandir("/dev/dri", &list, is_render_node, by_name);
     if (n <= 0)
         vgr_say_debug("no render node in /dev/dri");
     for (int i = 0; i < n; i++) {
-        if (err) {
-            int e;
+        struct vgr_transport t = none;
+        int err = -ENODEV;
 
-            snprintf(path, sizeof(path), "/dev/dri/%s", list[i]->d_name);
-            e = try_node(t, path);
-            if (!e)
-                err = 0;
-            else if (e == -EBUSY)
-                strcpy(busy, path);
-            else if (e == -EACCES && is_virtio_gpu_by_sysfs(list[i]->d_name))
-                strcpy(denied, path);
+        snprintf(path, sizeof(path), "/dev/dri/%s", list[i]->d_name);
+        if (found < max && strlen(path) < VGR_NODE_SIZE)
+            err = try_node(&t, path);
+        if (!err) {
+            drm_close(&t);
+            strcpy(nodes[found++], path);
+        } else if (err == -EBUSY) {
+            strcpy(busy, path);
+        } else if (err == -EACCES && is_virtio_gpu_by_sysfs(list[i]->d_name)) {
+            strcpy(denied, path);
         }
         free(list[i]);
     }
     free(list);
-    if (err && busy[0]) {
+    if (!found && busy[0])
         vgr_say_error("%s does not answer; if this is a vgr device, give QEMU's memory backend "
                       "share=on",
                       busy);
-        err = -EBUSY;
-    } else if (err && denied[0]) {
+    else if (!found && denied[0])
         vgr_say_warn("no permission to open %s (is the user in the group 'render'?)", denied);
-        err = -EACCES;
-    }
-    return err;
+    return found;
 }
