@@ -17,6 +17,7 @@ completion=("$@" -dev VirtGPU0 -ngl 99)
 driver=/sys/bus/virtio/drivers/virtio_gpu
 device=$(basename "$driver"/virtio*)
 for i in 1 2; do
+    : >/run/vgr/endless
     "${completion[@]}" -n 100000 -c 0 >/run/vgr/endless 2>/run/vgr/log &
     pid=$!
     until [ "$(stat -c %s /run/vgr/endless)" -ge 60 ]; do
@@ -31,7 +32,7 @@ for i in 1 2; do
 done
 TEXT
 for hostmem in 256M off; do
-    rm -f "$VGR_SCRATCH"/{ended,text-1,text-2}
+    rm -f "$VGR_SCRATCH"/{ended,endless,text-1,text-2}
     VGR_HOSTMEM=$hostmem "$vm" --front virgl --device CPU --work "$VGR_SCRATCH" -- \
         bash /run/vgr/guest.sh "$whole" "${completion[@]}" >"$VGR_SCRATCH/vm.log" 2>&1 || {
         status=$?
