@@ -42,11 +42,10 @@ int virgl_renderer_init(void *cookie, int flags, struct vgr_virgl_callbacks *cb)
 
     if (ret || vgr_real_is_inside() || !decide())
         return ret;
-    if (!cb || cb->version < VGR_VIRGL_CALLBACKS_FENCES || !cb->write_context_fence) {
-        vgr_warn("this monitor knows no fences of contexts: guests wait by polling");
-        return ret;
-    }
-    vgr_fences_start(cb->write_context_fence, cookie, async);
+    if (cb && cb->version >= VGR_VIRGL_CALLBACKS_FENCES && cb->write_context_fence)
+        vgr_fences_start(cb->write_context_fence, cookie, async);
+    else
+        vgr_warn("this monitor knows no fences of contexts: guests wait by napping");
     err = vgr_service_start();
     if (err)
         vgr_error("cannot start the bridge's thread: %s", strerror(-err));
