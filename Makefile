@@ -9,6 +9,9 @@ BUILD := build/obj
 # The host device for `make demo` and `make bench`, such as Vulkan0 or CPU.
 DEVICE ?=
 
+# How `make demo` attaches the guest: vhost-user or virgl (inside of a device of 3D graphics).
+FRONT ?=
+
 # More options for `make bench`; bench/run --help lists them.
 ARGS ?=
 
@@ -17,6 +20,7 @@ FUZZ_SECONDS ?= 60
 
 help:
 	@echo 'make demo [DEVICE=NAME]   boot a VM and run an LLM in it on the host device NAME'
+	@echo '     [FRONT=virgl]        through the VM'"'"'s virtio-gpu with 3D graphics'
 	@echo 'make check                build, then run all the tests that CI runs (15 minutes)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
 	@echo 'make check-full           everything, however long'
@@ -35,7 +39,7 @@ build: toolbox
 	@$(IN_ROOT) tools/build $(BUILD)
 
 demo: build
-	@tools/vgr-demo $(if $(DEVICE),--device $(DEVICE))
+	@tools/vgr-demo $(if $(DEVICE),--device $(DEVICE)) $(if $(FRONT),--front $(FRONT))
 
 bench: build
 	@bench/run $(if $(DEVICE),--device $(DEVICE)) $(ARGS)

@@ -20,7 +20,7 @@ extern "C" {
 __attribute__((visibility("default"))) ggml_backend_reg_t ggml_backend_virtgpu_reg(void);
 
 /* What this process has had its worker on the host do so far, as the line that VGR_STATS=1 prints
- * at exit ("vgr-stats: commands=12 ..."): writes at most `size` bytes, NUL included, and returns the
+ * at exit ("vgr-stats: commands=12 ..."), one for each device of ours that the guest has: writes at most `size` bytes, NUL included, and returns the
  * length of what it wrote; 0 without a device. Thread-safe. Programs that do not link the library find
  * it by its name with ggml_backend_reg_get_proc_address(). */
 __attribute__((visibility("default"))) size_t ggml_backend_virtgpu_stats(char *text, size_t size);

@@ -2,21 +2,19 @@
 #include "device/direct.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/log.h"
-#include "device/control.h"
+#include "device/handover.h"
 
-enum { FD_ARENA, FD_DOORBELL, FD_WAKEUP };
+union message {
+    struct vgr_submit direct;
+    struct vgr_broker_open broker;
+};
 
 struct vgr_direct_client {
     struct vgr_watch watch; /* the connection */
@@ -24,42 +22,23 @@ struct vgr_direct_client {
     struct vgr_worker worker;
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
-    int fds[VGR_DIRECT_NFDS]; /* -1 before OPEN */
+    struct vgr_handover got;
+    int hung_up; /* the connection, once it is only kept to be closed; -1 */
 };
 
-static int arena_read(void *opaque, size_t offset, void *buf, size_t len)
+/* How log lines call a client. */
+static const char *who(const struct vgr_direct *d)
 {
-    const int *fd = opaque;
-
-    return pread(*fd, buf, len, (off_t)offset) == (ssize_t)len ? 0 : -EIO;
-}
-
-static int arena_write(void *opaque, size_t offset, const void *buf, size_t len)
-{
-    const int *fd = opaque;
-
-    return pwrite(*fd, buf, len, (off_t)offset) == (ssize_t)len ? 0 : -EIO;
-}
-
-static void fail_context(struct vgr_direct_client *c, enum vgr_error error, const char *text)
-{
-    struct vgr_control_io io = {arena_read, arena_write, &c->fds[FD_ARENA]};
-    int flags = fcntl(c->fds[FD_WAKEUP], F_GETFL);
-
-    vgr_control_fail(&io, error, text);
-    /* The client may have filled its eventfd's counter: never block on it. */
-    if (flags >= 0 && !fcntl(c->fds[FD_WAKEUP], F_SETFL, flags | O_NONBLOCK))
-        vgr_event_signal(c->fds[FD_WAKEUP]);
+    return d->broker ? "bridge" : "direct client";
 }
 
 static void client_free(struct vgr_direct_client *c)
 {
     struct vgr_direct *d = c->d;
 
-    for (int i = 0; i < VGR_DIRECT_NFDS; i++) {
-        if (c->fds[i] >= 0)
-            close(c->fds[i]);
-    }
+    if (c->hung_up >= 0)
+        close(c->hung_up);
+    vgr_handover_free(&c->got);
     if (c->prev)
         c->prev->next = c->next;
     else
@@ -70,12 +49,17 @@ static void client_free(struct vgr_direct_client *c)
     free(c);
 }
 
-/* Ends the connection; the object stays until its worker is gone too. */
+/* Ends the connection; the object stays until its worker is gone too, and so does the connection of a
+ * bridge, which learns from its end that the arena's pages are free. */
 static void client_close(struct vgr_direct_client *c)
 {
     struct vgr_direct *d = c->d;
 
     vgr_loop_close(d->loop, &c->timer);
+    if (d->broker && c->watch.fd >= 0) {
+        c->hung_up = c->watch.fd;
+        vgr_loop_del(d->loop, &c->watch);
+    }
     vgr_loop_close(d->loop, &c->watch);
     if (vgr_worker_alive(&c->worker))
         vgr_worker_kill(&c->worker);
@@ -89,10 +73,10 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     char text[128];
 
     if (w->overdue[0]) {
-        fail_context(c, VGR_ERROR_LIMIT, w->overdue);
+        vgr_handover_fail(&c->got, VGR_ERROR_LIMIT, w->overdue);
     } else if (!w->killed) {
         snprintf(text, sizeof(text), "the host's worker process %s", reason);
-        fail_context(c, VGR_ERROR_WORKER_DIED, text);
+        vgr_handover_fail(&c->got, VGR_ERROR_WORKER_DIED, text);
     }
     client_close(c);
 }
@@ -101,140 +85,75 @@ static void tell_overdue(struct vgr_worker *w)
 {
     struct vgr_direct_client *c = vgr_container_of(w, struct vgr_direct_client, worker);
 
-    fail_context(c, VGR_ERROR_LIMIT, w->overdue);
+    vgr_handover_fail(&c->got, VGR_ERROR_LIMIT, w->overdue);
 }
 
-static bool is_eventfd(int fd)
+/* What the message says of the arena. NULL, or what is wrong with it. */
+static const char *read_message(struct vgr_direct_client *c, const union message *m)
 {
-    char link[48], target[32];
-    ssize_t n;
-
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    n = readlink(link, target, sizeof(target) - 1);
-    if (n < 0)
-        return false;
-    target[n] = '\0';
-    return !strcmp(target, "anon_inode:[eventfd]");
+    if (c->d->broker)
+        return vgr_handover_broker(&c->got, &m->broker);
+    if (m->direct.magic != VGR_MAGIC || m->direct.op != VGR_SUBMIT_OPEN)
+        return "its message is not an OPEN";
+    return vgr_handover_direct(&c->got, m->direct.size);
 }
 
-/* What is wrong with the arena's file, or NULL. A memfd of plain pages: huge ones could not be mapped
- * by 4 KiB runs. */
-static const char *check_arena_file(int fd, uint64_t size)
+/* Tells the guest why it gets no worker. */
+static bool refuse(struct vgr_direct_client *c, enum vgr_error error, const char *text)
 {
-    int seals = fcntl(fd, F_GET_SEALS);
-    struct statfs fs;
-    struct stat st;
-
-    if (seals < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
-        return "the arena is not a memfd";
-    if (!(seals & F_SEAL_SHRINK))
-        return "the arena's memfd is not sealed against shrinking";
-    if ((uint64_t)st.st_size < size)
-        return "the arena's memfd is smaller than the arena";
-    return NULL;
+    vgr_log_often(&c->d->log, error == VGR_ERROR_INTERNAL ? VGR_LOG_ERROR : VGR_LOG_WARN, "%s: %s",
+                  who(c->d), text);
+    vgr_handover_fail(&c->got, error, text);
+    return false;
 }
 
 /* Starts the worker. Returns false if the client must go; it was told why where that is possible. */
-static bool client_open(struct vgr_direct_client *c, const struct vgr_submit *s)
+static bool client_open(struct vgr_direct_client *c, const union message *m)
 {
     const struct vgr_capset *cap = &c->d->capset;
-    struct vgr_boot_run run = {.file = 0, .offset = 0, .length = s->size};
-    struct vgr_arena arena = {
-        .size = s->size,
-        .files = {c->fds[FD_ARENA]},
-        .n_files = 1,
-        .runs = &run,
-        .n_runs = 1,
-    };
-    const char *why;
+    const char *why = read_message(c, m);
+    uint64_t size = c->got.arena.size;
     char text[160];
     int err;
 
-    if (s->magic != VGR_MAGIC || s->op != VGR_SUBMIT_OPEN) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: its message is not an OPEN");
-        return false;
-    }
-    if (!is_eventfd(c->fds[FD_DOORBELL]) || !is_eventfd(c->fds[FD_WAKEUP])) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN,
-                      "direct client: doorbell or wake-up is not an eventfd");
-        return false;
-    }
-    why =
-        check_arena_file(c->fds[FD_ARENA], s->size < VGR_CONTROL_SIZE ? VGR_CONTROL_SIZE : s->size);
     if (why) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: %s", why);
+        vgr_log_often(&c->d->log, VGR_LOG_WARN, "%s: %s", who(c->d), why);
         return false;
     }
-    if (s->size < cap->arena_min || s->size > cap->arena_max || s->size % VGR_CONTROL_SIZE) {
+    if (size < cap->arena_min || size > cap->arena_max || size % VGR_CONTROL_SIZE) {
         snprintf(text, sizeof(text),
                  "an arena of %llu bytes: the host takes %llu to %llu, multiples of 4096",
-                 (unsigned long long)s->size, (unsigned long long)cap->arena_min,
+                 (unsigned long long)size, (unsigned long long)cap->arena_min,
                  (unsigned long long)cap->arena_max);
-        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: %s", text);
-        fail_context(c, VGR_ERROR_ARENA, text);
-        return false;
+        return refuse(c, VGR_ERROR_ARENA, text);
     }
+    if (c->d->broker && c->got.arena.n_runs > c->d->pool->max_runs)
+        return refuse(c, VGR_ERROR_ARENA,
+                      "the arena's memory: too fragmented in the guest, take a smaller arena");
 
-    err = vgr_worker_start(c->d->pool, &c->worker, &arena, c->fds[FD_DOORBELL], c->fds[FD_WAKEUP],
-                           worker_exited);
+    err = vgr_worker_start(c->d->pool, &c->worker, &c->got.arena, c->got.fds[VGR_HANDOVER_DOORBELL],
+                           c->got.fds[VGR_HANDOVER_WAKEUP], worker_exited);
     if (err == -EUSERS) {
         snprintf(text, sizeof(text), "the host's limit of %u contexts is reached",
                  c->d->pool->limit);
-        vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: %s", text);
-        fail_context(c, VGR_ERROR_LIMIT, text);
-        return false;
+        return refuse(c, VGR_ERROR_LIMIT, text);
     }
     if (err) {
         snprintf(text, sizeof(text), "the host cannot start a worker: %s", strerror(-err));
-        vgr_log_often(&c->d->log, VGR_LOG_ERROR, "direct client: %s", text);
-        fail_context(c, VGR_ERROR_INTERNAL, text);
-        return false;
+        return refuse(c, VGR_ERROR_INTERNAL, text);
     }
     c->worker.tell = tell_overdue;
-    vgr_info("context %u opened by a direct client, arena %llu MiB", c->worker.number,
-             (unsigned long long)(s->size >> 20));
+    vgr_info("context %u opened by a %s, arena %llu MiB", c->worker.number, who(c->d),
+             (unsigned long long)(size >> 20));
     return true;
-}
-
-/* The descriptors of a message, all of them, into fds[]; returns how many came. More than wanted are
- * closed at once and counted. */
-static unsigned take_fds(struct msghdr *msg, int fds[VGR_DIRECT_NFDS])
-{
-    unsigned n = 0;
-
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(fd));
-            if (n < VGR_DIRECT_NFDS)
-                fds[n] = fd;
-            else
-                close(fd);
-            n++;
-        }
-    }
-    return n;
 }
 
 static void client_ready(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
-    struct vgr_submit submit;
-    struct iovec iov = {&submit, sizeof(submit)};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * (VGR_DIRECT_NFDS + 1))];
-    } control;
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
-    unsigned n_fds;
+    size_t want = c->d->broker ? sizeof(struct vgr_broker_open) : sizeof(struct vgr_submit);
+    union message m;
+    bool cut = false;
     ssize_t n;
 
     /* After OPEN nothing is sent any more: whatever comes now ends the context. */
@@ -244,30 +163,27 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
         return;
     }
 
-    n = recvmsg(watch->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    n = vgr_handover_receive(&c->got, watch->fd, &m, want, &cut);
+    if (n == -EAGAIN || n == -EINTR)
         return;
-    /* An empty message looks like a hang-up, but may have brought descriptors all the same. */
-    n_fds = n < 0 ? 0 : take_fds(&msg, c->fds);
     if (n <= 0) { /* it only asked for the capset, or died */
         client_close(c);
         return;
     }
-    if (msg.msg_flags & MSG_CTRUNC && n_fds < VGR_DIRECT_NFDS) {
+    if (cut && n == (ssize_t)want && c->got.n_fds < VGR_HANDOVER_LEAST) {
         vgr_log_often(&c->d->log, VGR_LOG_WARN,
-                      "direct client: no room for its descriptors, too many files are open");
+                      "%s: no room for its descriptors, too many files are open", who(c->d));
         client_close(c);
         return;
     }
-    if (n != sizeof(submit) || n_fds != VGR_DIRECT_NFDS ||
-        msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN,
-                      "direct client: malformed message (%zd bytes, %u descriptors)", n, n_fds);
+    if (n != (ssize_t)want || cut) {
+        vgr_log_often(&c->d->log, VGR_LOG_WARN, "%s: malformed message (%zd bytes, %u descriptors)",
+                      who(c->d), n, c->got.n_fds);
         client_close(c);
         return;
     }
     vgr_loop_close(c->d->loop, &c->timer);
-    if (!client_open(c, &submit)) {
+    if (!client_open(c, &m)) {
         c->d->pool->refused++;
         client_close(c);
     }
@@ -277,9 +193,18 @@ static void client_silent(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, timer);
 
-    vgr_log_often(&c->d->log, VGR_LOG_WARN, "direct client: no OPEN within %u s",
+    vgr_log_often(&c->d->log, VGR_LOG_WARN, "%s: no OPEN within %u s", who(c->d),
                   VGR_DIRECT_SILENCE_MS / 1000);
     client_close(c);
+}
+
+static bool greet(const struct vgr_direct *d, int fd)
+{
+    struct vgr_broker_hello hello = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, d->capset};
+    const void *p = d->broker ? (const void *)&hello : &d->capset;
+    size_t len = d->broker ? sizeof(hello) : sizeof(d->capset);
+
+    return send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
 }
 
 static int client_new(struct vgr_direct *d, int fd)
@@ -292,9 +217,7 @@ static int client_new(struct vgr_direct *d, int fd)
         return -ENOMEM;
     }
     c->d = d;
-    c->watch.fd = c->timer.fd = -1;
-    for (int i = 0; i < VGR_DIRECT_NFDS; i++)
-        c->fds[i] = -1;
+    c->watch.fd = c->timer.fd = c->hung_up = -1;
     if (d->first)
         d->first->prev = c;
     c->next = d->first;
@@ -304,8 +227,7 @@ static int client_new(struct vgr_direct *d, int fd)
     err = vgr_timer_add(d->loop, &c->timer, client_silent);
     if (!err)
         err = vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_ready);
-    if (!err &&
-        send(fd, &d->capset, sizeof(d->capset), MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof(d->capset))
+    if (!err && !greet(d, fd))
         err = -EPIPE;
     if (err) {
         vgr_loop_close(d->loop, &c->timer);
@@ -340,12 +262,13 @@ static void listener_ready(struct vgr_listener *l)
 }
 
 int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                    const struct vgr_capset *capset, int fd, const char *path)
+                    const struct vgr_capset *capset, int fd, const char *path, bool broker)
 {
     memset(d, 0, sizeof(*d));
     d->loop = loop;
     d->pool = pool;
     d->capset = *capset;
+    d->broker = broker;
     return vgr_listener_add(&d->listener, loop, fd, path, listener_ready);
 }
 

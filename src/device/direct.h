@@ -15,6 +15,8 @@
 #include "device/worker.h"
 #include "protocol/wire.h"
 
+/* Serves a bridge of a virtual machine in the same way: then it is a broker (device/broker.h). */
+
 /* How long a client may take to say OPEN. */
 #define VGR_DIRECT_SILENCE_MS 10000u
 
@@ -28,11 +30,13 @@ struct vgr_direct {
     struct vgr_log_limit log; /* of lines that clients can provoke */
     struct vgr_direct_client *first;
     unsigned n_clients;
+    bool broker;
 };
 
-/* Serves the listening socket `fd`, which it then owns, bound to `path`. Returns 0 or -errno. */
+/* Serves the listening socket `fd`, which it then owns, bound to `path`: a SOCK_SEQPACKET one, for a
+ * broker a SOCK_STREAM one. Returns 0 or -errno. */
 int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                    const struct vgr_capset *capset, int fd, const char *path);
+                    const struct vgr_capset *capset, int fd, const char *path, bool broker);
 
 /* Closes everything and removes the socket file. Workers were ended before
  * (vgr_worker_pool_finish()). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * vgr-device - gives the host's GGML devices to a virtual machine and to direct clients.
+ * vgr-device - gives the host's GGML devices to virtual machines and to direct clients.
  *
  * Theory of operation
  * -------------------
@@ -10,7 +10,8 @@
  * libraries first, to one worker process per context. It reads bytes that guests wrote, so each
  * length, index and address is checked where it enters:
  *
- *   listen, direct          direct clients
+ *   listen, direct,
+ *   handover                direct clients, and the bridges of virtual machines
  *   vhost, vhost_msg,
  *   vhost_request           QEMU's messages
  *   vhost_keep, keep        what outlives this process
@@ -50,6 +51,7 @@ struct vgr_program {
     struct vgr_worker_pool pool;
     struct vgr_watch signals;
     struct vgr_direct direct;
+    struct vgr_direct broker;
     struct vgr_vhost vhost;
     struct vgr_keep keep;
     struct vgr_stats stats;
@@ -214,7 +216,20 @@ static int start_direct(struct vgr_program *p, const struct vgr_options *o,
         vgr_error("--direct: %s", why);
         return fd;
     }
-    return vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path);
+    return vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path, false);
+}
+
+static int start_broker(struct vgr_program *p, const struct vgr_options *o,
+                        const struct vgr_capset *capset)
+{
+    char why[256];
+    int fd = vgr_listen(o->broker_path, SOCK_STREAM, 0777, why, sizeof(why));
+
+    if (fd < 0) {
+        vgr_error("--broker: %s", why);
+        return fd;
+    }
+    return vgr_direct_init(&p->broker, &p->loop, &p->pool, capset, fd, o->broker_path, true);
 }
 
 static int start_stats(struct vgr_program *p, const struct vgr_options *o)
@@ -281,20 +296,23 @@ static int serve(struct vgr_options *o)
         goto out_watchdog;
     if (o->direct_path && start_direct(&p, o, &capset))
         goto out_vhost;
-    if (o->stats_path && start_stats(&p, o))
+    if (o->broker_path && start_broker(&p, o, &capset))
         goto out_direct;
+    if (o->stats_path && start_stats(&p, o))
+        goto out_broker;
     if (o->pid_file && (err = write_pid_file(o->pid_file))) {
         vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
         goto out_stats;
     }
     if (geteuid() == 0 && !o->worker_user && o->sandbox != VGR_SANDBOX_OFF)
         vgr_info("workers run as root, without its capabilities (see --worker-user)");
-    vgr_info("ready%s%s%s%s",
+    vgr_info("ready%s%s%s%s%s%s",
              o->socket_path ? ", for QEMU on "
              : o->fd >= 0   ? ", for QEMU"
                             : "",
              o->socket_path ? o->socket_path : "", o->direct_path ? ", for direct clients on " : "",
-             o->direct_path ? o->direct_path : "");
+             o->direct_path ? o->direct_path : "", o->broker_path ? ", for bridges on " : "",
+             o->broker_path ? o->broker_path : "");
 
     err = vgr_loop_run(&p.loop);
     if (err)
@@ -308,6 +326,9 @@ static int serve(struct vgr_options *o)
 out_stats:
     if (o->stats_path)
         vgr_stats_finish(&p.stats);
+out_broker:
+    if (o->broker_path)
+        vgr_direct_finish(&p.broker);
 out_direct:
     if (o->direct_path)
         vgr_direct_finish(&p.direct);

@@ -14,6 +14,7 @@ enum {
     OPT_SOCKET_PATH = 256,
     OPT_FD,
     OPT_DIRECT,
+    OPT_BROKER,
     OPT_PRINT_CAPABILITIES,
     OPT_DEVICE,
     OPT_LIST_DEVICES,
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
     {"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
     {"fd", required_argument, NULL, OPT_FD},
     {"direct", required_argument, NULL, OPT_DIRECT},
+    {"broker", required_argument, NULL, OPT_BROKER},
     {"print-capabilities", no_argument, NULL, OPT_PRINT_CAPABILITIES},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
@@ -62,15 +64,17 @@ static const struct option long_options[] = {
 
 void vgr_options_help(FILE *out)
 {
-    fputs("usage: vgr-device [OPTION...] (--socket-path PATH | --fd N | --direct PATH)\n"
+    fputs("usage: vgr-device [OPTION...] WHOM...\n"
           "\n"
           "Gives the GGML devices of this host to one virtual machine, or to programs on this\n"
           "host. The guest sees them as VirtGPU0, VirtGPU1... through libggml-virtgpu.so.\n"
           "\n"
-          "Whom to serve (a VM, direct clients, or both):\n"
+          "Whom to serve (at least one of these; --socket-path and --fd exclude each other):\n"
           "  --socket-path PATH     listen for QEMU: -chardev socket,id=vgr,path=PATH\n"
           "                         -device vhost-user-gpu-pci,chardev=vgr,max_outputs=0\n"
           "  --fd N                 serve QEMU on this connected socket, end when it closes\n"
+          "  --broker PATH          listen for the bridge in a VM that has a virtio-gpu with 3D\n"
+          "                         graphics (libvgr-virgl.so, VGR_BROKER=PATH)\n"
           "  --direct PATH          listen for programs on this host (VGR_DIRECT=PATH)\n"
           "\n"
           "What to offer:\n"
@@ -209,6 +213,20 @@ static bool same_path(const char *a, const char *b)
     return a && b && !strcmp(a, b);
 }
 
+static bool paths_clash(const struct vgr_options *o)
+{
+    const char *paths[] = {o->socket_path, o->broker_path, o->direct_path, o->stats_path};
+    const size_t n = sizeof(paths) / sizeof(paths[0]);
+
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = i + 1; k < n; k++) {
+            if (same_path(paths[i], paths[k]))
+                return true;
+        }
+    }
+    return false;
+}
+
 static int parse_option(struct vgr_options *o, int option, const char *arg, char *why,
                         size_t why_size)
 {
@@ -227,6 +245,9 @@ static int parse_option(struct vgr_options *o, int option, const char *arg, char
         return 0;
     case OPT_DIRECT:
         o->direct_path = arg;
+        return 0;
+    case OPT_BROKER:
+        o->broker_path = arg;
         return 0;
     case OPT_DEVICE:
         if (!arg[0] || strlen(arg) >= sizeof(((struct vgr_boot *)0)->devices[0])) {
@@ -348,17 +369,17 @@ int vgr_options_parse(struct vgr_options *o, int argc, char **argv, char *why, s
     }
     if (o->mode != VGR_MODE_SERVE)
         return 0;
-    if (!o->socket_path && o->fd < 0 && !o->direct_path) {
-        snprintf(why, why_size, "whom to serve? give --socket-path, --fd or --direct (see --help)");
+    if (!o->socket_path && o->fd < 0 && !o->direct_path && !o->broker_path) {
+        snprintf(why, why_size,
+                 "whom to serve? give --socket-path, --fd, --broker or --direct (see --help)");
         return -EINVAL;
     }
     if (o->socket_path && o->fd >= 0) {
         snprintf(why, why_size, "--socket-path and --fd exclude each other: one VM a process");
         return -EINVAL;
     }
-    if (same_path(o->socket_path, o->direct_path) || same_path(o->socket_path, o->stats_path) ||
-        same_path(o->direct_path, o->stats_path)) {
-        snprintf(why, why_size, "--socket-path, --direct and --stats need a path each");
+    if (paths_clash(o)) {
+        snprintf(why, why_size, "--socket-path, --broker, --direct and --stats need a path each");
         return -EINVAL;
     }
     if (o->memory_limit && o->context_memory_limit > o->memory_limit) {

@@ -34,6 +34,7 @@ struct vgr_options {
     const char *socket_path; /* NULL: not given, as with the others */
     int fd;                  /* -1: not given */
     const char *direct_path;
+    const char *broker_path;
     const char *stats_path;
     const char *worker_path;
     const char *pid_file;

@@ -213,7 +213,7 @@ static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, 
 
     if (size > buft_get_max_size(buft))
         return NULL;
-    c = vgr_conn_hold_working();
+    c = vgr_conn_hold_working(d->host);
     if (!c)
         return NULL;
     b = malloc(sizeof(*b));

@@ -5,9 +5,9 @@
  * Theory of operation
  * -------------------
  *
- * A process has one connection, opened when GGML first counts our devices; if it fails, another one
- * may take its place later (conn_life.c). It owns the arena, in which the queues lie (queue.h), one or
- * one for each device.
+ * A process has one connection to each host, opened when GGML first counts our devices; if it fails,
+ * another one may take its place later (conn_life.c). It owns the arena, in which the queues lie
+ * (queue.h), one or one for each device.
  *
  * The arena's last part is the pool, where host buffers live (hostbuf.c): data of the program's that
  * needs no block of the heap on its way.
@@ -32,7 +32,17 @@
 
 struct vgr_waiter; /* queue_wait.c */
 
+#define VGR_MAX_HOSTS 4u
+
+/* One of the guest's devices, or the socket of the direct front. conn_life.c's. */
+struct vgr_host {
+    char node[VGR_NODE_SIZE];       /* "": the direct front */
+    struct vgr_conn *current, *old; /* old: replaced, still held; linked by `older` */
+    int64_t failed_at;              /* the last attempt to renew, if it failed: seconds, else 0 */
+};
+
 struct vgr_conn {
+    struct vgr_host *to;
     struct vgr_transport transport;
     struct vgr_queue *queue[VGR_MAX_DEVICES]; /* by device; several may have the same */
     pthread_mutex_t pool_lock;
@@ -73,17 +83,19 @@ static inline struct vgr_control *vgr_conn_control(const struct vgr_conn *c)
 
 /* ---- The process's connections (conn_life.c). Thread-safe. ----------------------------------- */
 
-/* The current connection, opened by the first call; NULL if there is no device or it failed to
- * open. Not held. */
-struct vgr_conn *vgr_conn_get(void);
+/* Finds the hosts and connects to them, by the first call. How many there are. */
+unsigned vgr_hosts_find(void);
 
-/* Holds the current connection, which must exist, and returns it: it is not closed before it is
- * released as often as it was held. */
-struct vgr_conn *vgr_conn_hold(void);
+/* The host of this number, NULL: there are fewer. It lives as long as the process. */
+struct vgr_host *vgr_host_at(unsigned i);
+
+/* Holds the host's current connection and returns it: it is not closed before it is released as often
+ * as it was held. */
+struct vgr_conn *vgr_conn_hold(struct vgr_host *h);
 
 /* The same for one that works: if the current one has failed, a new one takes its place. NULL if
  * there is none to be had. */
-struct vgr_conn *vgr_conn_hold_working(void);
+struct vgr_conn *vgr_conn_hold_working(struct vgr_host *h);
 
 /* Holds the connection in whose arena `p` points; NULL if there is none. */
 struct vgr_conn *vgr_conn_hold_at(const void *p);
@@ -94,7 +106,7 @@ void vgr_conn_hold_again(struct vgr_conn *c);
 void vgr_conn_release(struct vgr_conn *c);
 
 /* Opens a connection, saying why if that fails, and closes one (conn_open.c). */
-struct vgr_conn *vgr_conn_open(void);
+struct vgr_conn *vgr_conn_open(struct vgr_host *h);
 void vgr_conn_close(struct vgr_conn *c);
 
 /* True once the connection is failed. */

@@ -5,7 +5,10 @@
  * Theory of operation
  * -------------------
  *
- * There is one current connection. Once it has failed it stays failed: whatever lives in it, buffers
+ * A guest may have several devices of ours, a vhost-user one and a virtio-gpu with a bridge for
+ * instance. Each is a *host*, found once, by the first call, and has connections of its own.
+ *
+ * A host has one current connection. Once it has failed it stays failed: whatever lives in it, buffers
  * and streams, answers with GGML's failure for ever. But a program that starts afresh, with a new
  * backend or a new buffer, gets a new connection, if the host has the same devices to offer.
  *
@@ -25,18 +28,23 @@
 #define PAUSE_S 1
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct vgr_conn *current, *old; /* old: replaced, still held; linked by `older` */
+static struct vgr_host hosts[VGR_MAX_HOSTS]; /* those that could be opened */
+static unsigned n_hosts;
 static bool tried, forked;
 static uint64_t opened;
-static time_t failed_at;
 
-static struct vgr_conn *open_one(void)
+static struct vgr_conn *open_one(struct vgr_host *h)
 {
-    struct vgr_conn *c = vgr_conn_open();
+    struct vgr_conn *c = vgr_conn_open(h);
 
     if (c)
         c->serial = ++opened;
     return c;
+}
+
+static struct vgr_conn *next_of(const struct vgr_host *h, const struct vgr_conn *c)
+{
+    return c == h->current ? h->old : c->older;
 }
 
 /* The child of a fork() shares the arena with its parent and must keep its hands off. Locks may be
@@ -44,10 +52,12 @@ static struct vgr_conn *open_one(void)
 static void in_child(void)
 {
     forked = true;
-    for (struct vgr_conn *c = current; c; c = c == current ? old : c->older) {
-        for (uint32_t i = 0; i < c->reply.n_devices; i++)
-            __atomic_store_n(&c->queue[i]->drained, UINT64_MAX, __ATOMIC_RELAXED);
-        __atomic_store_n(&c->failed, 1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < n_hosts; i++) {
+        for (struct vgr_conn *c = hosts[i].current; c; c = next_of(&hosts[i], c)) {
+            for (uint32_t q = 0; q < c->reply.n_devices; q++)
+                __atomic_store_n(&c->queue[q]->drained, UINT64_MAX, __ATOMIC_RELAXED);
+            __atomic_store_n(&c->failed, 1, __ATOMIC_RELEASE);
+        }
     }
 }
 
@@ -59,30 +69,49 @@ static time_t now_s(void)
     return ts.tv_sec;
 }
 
-struct vgr_conn *vgr_conn_get(void)
+static void open_hosts(void)
 {
-    struct vgr_conn *c;
+    char nodes[VGR_MAX_HOSTS][VGR_NODE_SIZE] = {{0}};
+    const char *path = getenv("VGR_DIRECT");
+    unsigned n = path && *path ? 1 : vgr_transport_drm_find(nodes, VGR_MAX_HOSTS);
 
-    pthread_mutex_lock(&lock);
-    if (!tried && !getenv("VGR_NO_GUEST")) {
-        current = open_one();
-        if (current)
-            pthread_atfork(NULL, NULL, in_child);
+    for (unsigned i = 0; i < n; i++) {
+        struct vgr_host *h = &hosts[n_hosts];
+
+        strcpy(h->node, nodes[i]);
+        h->current = open_one(h);
+        n_hosts += h->current != NULL;
     }
-    tried = true;
-    c = current;
-    pthread_mutex_unlock(&lock);
-    return c;
+    if (n_hosts)
+        pthread_atfork(NULL, NULL, in_child);
 }
 
-struct vgr_conn *vgr_conn_hold(void)
+unsigned vgr_hosts_find(void)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&lock);
+    if (!tried && !getenv("VGR_NO_GUEST"))
+        open_hosts();
+    tried = true;
+    n = n_hosts;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+struct vgr_host *vgr_host_at(unsigned i)
+{
+    return i < n_hosts ? &hosts[i] : NULL;
+}
+
+struct vgr_conn *vgr_conn_hold(struct vgr_host *h)
 {
     struct vgr_conn *c;
 
     if (forked)
-        return current; /* never closed here, and the lock may be a dead thread's */
+        return h->current; /* never closed here, and the lock may be a dead thread's */
     pthread_mutex_lock(&lock);
-    c = current;
+    c = h->current;
     c->holders++;
     pthread_mutex_unlock(&lock);
     return c;
@@ -99,9 +128,9 @@ void vgr_conn_hold_again(struct vgr_conn *c)
 
 static void close_if_unused(struct vgr_conn *c)
 {
-    struct vgr_conn **p = &old;
+    struct vgr_conn **p = &c->to->old;
 
-    if (c == current || c->holders)
+    if (c == c->to->current || c->holders)
         return;
     while (*p != c)
         p = &(*p)->older;
@@ -131,39 +160,39 @@ static bool same_devices(const struct vgr_conn *a, const struct vgr_conn *b)
 }
 
 /* With the lock: puts a working connection in the place of the current one. */
-static void renew(void)
+static void renew(struct vgr_host *h)
 {
     struct vgr_conn *c;
 
-    if (failed_at && now_s() - failed_at < PAUSE_S)
+    if (h->failed_at && now_s() - h->failed_at < PAUSE_S)
         return;
-    c = open_one();
-    if (c && !same_devices(c, current)) {
+    c = open_one(h);
+    if (c && !same_devices(c, h->current)) {
         vgr_say_error("the host is back with other devices: not used");
         vgr_conn_close(c);
         c = NULL;
     }
-    failed_at = c ? 0 : now_s();
+    h->failed_at = c ? 0 : now_s();
     if (!c)
         return;
     vgr_say_warn("connected to the host again");
-    c->counters = current->counters; /* they are the process's */
-    current->older = old;
-    old = current;
-    current = c;
-    close_if_unused(old);
+    c->counters = h->current->counters; /* they are the process's */
+    h->current->older = h->old;
+    h->old = h->current;
+    h->current = c;
+    close_if_unused(h->old);
 }
 
-struct vgr_conn *vgr_conn_hold_working(void)
+struct vgr_conn *vgr_conn_hold_working(struct vgr_host *h)
 {
     struct vgr_conn *c;
 
     if (forked)
         return NULL;
     pthread_mutex_lock(&lock);
-    if (vgr_conn_failed(current))
-        renew();
-    c = vgr_conn_failed(current) ? NULL : current;
+    if (vgr_conn_failed(h->current))
+        renew(h);
+    c = vgr_conn_failed(h->current) ? NULL : h->current;
     if (c)
         c->holders++;
     pthread_mutex_unlock(&lock);
@@ -172,21 +201,23 @@ struct vgr_conn *vgr_conn_hold_working(void)
 
 struct vgr_conn *vgr_conn_hold_at(const void *p)
 {
-    struct vgr_conn *c;
+    struct vgr_conn *found = NULL;
 
     if (forked)
         return NULL;
     pthread_mutex_lock(&lock);
-    for (c = current; c; c = c == current ? old : c->older) {
-        uintptr_t at = (uintptr_t)p - (uintptr_t)c->transport.arena;
+    for (unsigned i = 0; i < n_hosts && !found; i++) {
+        for (struct vgr_conn *c = hosts[i].current; c && !found; c = next_of(&hosts[i], c)) {
+            uintptr_t at = (uintptr_t)p - (uintptr_t)c->transport.arena;
 
-        if (at < c->transport.arena_size)
-            break;
+            if (at < c->transport.arena_size)
+                found = c;
+        }
     }
-    if (c)
-        c->holders++;
+    if (found)
+        found->holders++;
     pthread_mutex_unlock(&lock);
-    return c;
+    return found;
 }
 
 static void print_stats(void) __attribute__((destructor));
@@ -198,8 +229,10 @@ static void print_stats(void)
     char line[1024];
     size_t n;
 
-    if (!current || forked || !env || strcmp(env, "1"))
+    if (forked || !env || strcmp(env, "1"))
         return;
-    n = vgr_counters_print(&current->counters, line, sizeof(line));
-    fwrite(line, 1, n, stderr);
+    for (unsigned i = 0; i < n_hosts; i++) {
+        n = vgr_counters_print(&hosts[i].current->counters, line, sizeof(line));
+        fwrite(line, 1, n, stderr);
+    }
 }

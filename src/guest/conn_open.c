@@ -360,18 +360,20 @@ static int setup(struct vgr_conn *c)
 
 /* ---- Opening ---- */
 
-static int connect_host(struct vgr_transport *t)
+static int connect_host(struct vgr_transport *t, const struct vgr_host *h)
 {
     const char *path = getenv("VGR_DIRECT");
 
-    return path && *path ? vgr_transport_direct(t, path) : vgr_transport_drm(t);
+    if (h->node[0])
+        return vgr_transport_drm(t, h->node);
+    return vgr_transport_direct(t, path ? path : "");
 }
 
 /* One attempt with an arena of *size bytes (0: not known yet). -EAGAIN: try half of *size. */
 static int attempt(struct vgr_conn *c, uint64_t *size)
 {
     struct vgr_transport *t = &c->transport;
-    int err = connect_host(t);
+    int err = connect_host(t, c->to);
 
     if (err)
         return err;
@@ -437,12 +439,13 @@ static int open_conn(struct vgr_conn *c)
     return 0;
 }
 
-struct vgr_conn *vgr_conn_open(void)
+struct vgr_conn *vgr_conn_open(struct vgr_host *h)
 {
     struct vgr_conn *c = calloc(1, sizeof(*c));
 
     if (!c)
         return NULL;
+    c->to = h;
     pthread_mutex_init(&c->pool_lock, NULL);
     pthread_mutex_init(&c->sleep_lock, NULL);
     pthread_cond_init(&c->sleep_cond, NULL);

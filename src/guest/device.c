@@ -75,7 +75,7 @@ bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_
 
     if (!vgr_tensor_question(&q, d->index, op, as_leaf))
         return false;
-    c = vgr_conn_hold();
+    c = vgr_conn_hold(d->host);
     if (!host_knows(c, &q, op)) {
         vgr_conn_release(c);
         return false;
@@ -158,7 +158,7 @@ static void device_get_memory(ggml_backend_dev_t dev, size_t *free, size_t *tota
     struct vgr_cmd_query_memory cmd = {
         .h.op = VGR_CMD_QUERY_MEMORY, .h.flags = VGR_CMD_F_AWAIT, .device = d->index};
     struct vgr_memory_reply reply = {0};
-    struct vgr_conn *c = vgr_conn_hold_working();
+    struct vgr_conn *c = vgr_conn_hold_working(d->host);
     struct vgr_queue *q = c ? c->queue[d->index] : NULL;
     uint32_t block;
     uint64_t seq = 0;
@@ -236,11 +236,12 @@ static bool device_offload_op(ggml_backend_dev_t dev, const struct ggml_tensor *
 }
 
 void vgr_device_init(struct vgr_device *d, const struct vgr_conn *c, uint32_t index,
-                     ggml_backend_reg_t reg)
+                     uint32_t number, ggml_backend_reg_t reg)
 {
+    d->host = c->to;
     d->index = index;
     d->info = c->reply.devices[index];
-    snprintf(d->name, sizeof(d->name), "VirtGPU%u", index);
+    snprintf(d->name, sizeof(d->name), "VirtGPU%u", number);
     snprintf(d->host_name, sizeof(d->host_name), "%s_Host", d->name);
     pthread_mutex_init(&d->cache_lock, NULL);
     vgr_opcache_init(&d->cache, CACHE_BYTES);

@@ -16,6 +16,7 @@
 #include "protocol/ggml_abi.h"
 
 struct vgr_device {
+    struct vgr_host *host;
     uint32_t index;              /* on the host */
     char name[32];               /* "VirtGPU0" */
     struct vgr_device_info info; /* as first told; GGML holds on to the texts */
@@ -27,9 +28,9 @@ struct vgr_device {
     uint64_t cache_of; /* serial of the connection that gave the answers */
 };
 
-/* Fills in a device of the connection: `index` on the host and in our names. */
+/* Fills in a device: `index` on the host to which `c` is a connection, `number` in our names. */
 void vgr_device_init(struct vgr_device *d, const struct vgr_conn *c, uint32_t index,
-                     ggml_backend_reg_t reg);
+                     uint32_t number, ggml_backend_reg_t reg);
 
 /* The host's answer about an op, or about a tensor's memory alone (`as_leaf`). False if the host
  * cannot have an answer (it lacks an op or a type) or cannot be reached. */

@@ -44,7 +44,7 @@ static void host_free_buffer(ggml_backend_buffer_t buffer)
 
 static ggml_backend_buffer_t host_alloc_buffer(ggml_backend_buffer_type_t buft, size_t size)
 {
-    struct vgr_conn *c = vgr_conn_hold_working();
+    struct vgr_conn *c = vgr_conn_hold_working(((struct vgr_device *)buft->context)->host);
     ggml_backend_buffer_t buffer;
     uint64_t off = 0;
 

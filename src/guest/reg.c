@@ -3,7 +3,7 @@
  * The registry entry: the library's only way in.
  *
  * Loading the library does nothing. Counting its devices, which GGML does at once, opens the
- * connection. Where there is nothing to connect to there are no devices, and the program never
+ * connections. Where there is nothing to connect to there are no devices, and the program never
  * notices that the library exists.
  */
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "guest/device.h"
 #include "guest/log.h"
 
-static struct vgr_device devices[VGR_MAX_DEVICES];
+static struct vgr_device devices[VGR_MAX_HOSTS * VGR_MAX_DEVICES];
 static uint32_t n_devices;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool fits;
@@ -40,11 +40,15 @@ static bool same_version(void)
 
 static void find_devices(void)
 {
-    struct vgr_conn *c = vgr_conn_get();
+    unsigned n = vgr_hosts_find();
 
-    for (uint32_t i = 0; c && i < c->reply.n_devices; i++)
-        vgr_device_init(&devices[i], c, i, &the_reg);
-    n_devices = c ? c->reply.n_devices : 0;
+    for (unsigned h = 0; h < n; h++) {
+        struct vgr_conn *c = vgr_conn_hold(vgr_host_at(h));
+
+        for (uint32_t i = 0; i < c->reply.n_devices; i++, n_devices++)
+            vgr_device_init(&devices[n_devices], c, i, n_devices, &the_reg);
+        vgr_conn_release(c);
+    }
 }
 
 static size_t reg_get_device_count(ggml_backend_reg_t reg)
@@ -89,11 +93,16 @@ ggml_backend_reg_t ggml_backend_virtgpu_reg(void)
 
 size_t ggml_backend_virtgpu_stats(char *text, size_t size)
 {
-    struct vgr_conn *c = reg_get_device_count(&the_reg) ? vgr_conn_hold() : NULL;
-    size_t n = c && size ? vgr_counters_print(&c->counters, text, size) : 0;
+    size_t n = 0;
 
-    if (c)
+    if (!size || !reg_get_device_count(&the_reg))
+        return 0;
+    for (unsigned i = 0; vgr_host_at(i); i++) {
+        struct vgr_conn *c = vgr_conn_hold(vgr_host_at(i));
+
+        n += vgr_counters_print(&c->counters, text + n, size - n);
         vgr_conn_release(c);
+    }
     return n;
 }
 

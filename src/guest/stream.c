@@ -401,7 +401,7 @@ static const struct ggml_backend_i stream_iface = {
 ggml_backend_t vgr_stream_new(ggml_backend_dev_t dev, const char *params)
 {
     struct vgr_device *d = dev->context;
-    struct vgr_conn *c = vgr_conn_hold_working();
+    struct vgr_conn *c = vgr_conn_hold_working(d->host);
     struct vgr_queue *q = c ? c->queue[d->index] : NULL;
     struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_OPEN, .device = d->index};
     struct ggml_backend *backend = malloc(sizeof(*backend));

@@ -25,6 +25,10 @@ struct vgr_transport {
     int fence;         /* drm: of a sleep that was not answered yet; -1 */
     uint32_t resource; /* drm: of the arena */
     uint32_t bo;       /* drm: of the arena */
+    bool bridged;      /* drm: a device for graphics, with a bridge (protocol/wire.h) */
+    bool claimed;      /* drm: bridged, and its context is ours */
+    bool rings;        /* drm: bridged, and its fences are the context's own */
+    bool blob;         /* drm: the arena is a blob of the host's */
 };
 
 /* All return 0 or -errno unless said otherwise. doorbell, sleep and alive may be called by several
@@ -50,9 +54,14 @@ struct vgr_transport_ops {
     void (*close)(struct vgr_transport *t);
 };
 
-/* Looks for a device: -ENODEV if there is none, which is nothing to talk about; another -errno if
- * there is one that cannot be used, after saying why. */
-int vgr_transport_drm(struct vgr_transport *t);
+#define VGR_NODE_SIZE 64u /* of a render node's path */
+
+/* Looks for devices: their render nodes, `max` at most, in order. Returns their number; if there is
+ * none but one that might be and cannot be used, it says why. */
+unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max);
+
+/* Connects to the device at `node`. -errno if it is none, or not any more. */
+int vgr_transport_drm(struct vgr_transport *t, const char *node);
 
 /* Connects to the direct front's socket at `path`. -errno after saying why. */
 int vgr_transport_direct(struct vgr_transport *t, const char *path);

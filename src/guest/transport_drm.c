@@ -9,10 +9,16 @@
  * side effect on other devices. The arena is a plain 3D resource, which the kernel backs with
  * ordinary pages of the guest. Submissions are EXECBUFFERs of one struct vgr_submit.
  *
+ * A bridged device is one for graphics that has our trailer in the capset of virgl: then a context is
+ * claimed before anything else, submissions are wrapped, and the arena is a blob of the host's, if the
+ * device has memory to show it in.
+ *
  * Two properties of the kernel's driver shape the rest. Errors of the device are invisible here: an
  * ioctl and its fence succeed whatever the device answered, so all news comes through the arena.
  * And all fences of a device without CONTEXT_INIT share one timeline, so that any later fence
- * completes all earlier ones: a fence is a hint, after which the caller looks at shared memory.
+ * completes all earlier ones: a fence is a hint, after which the caller looks at shared memory. A
+ * bridged device has CONTEXT_INIT, and rings of our own; where it lacks it, there is no fence to wait
+ * on, and sleeping is napping.
  *
  * A submission that nobody answers stays in the virtqueue, and who submits to a full one sleeps where no
  * signal reaches it. So a fence that has not come is slept on again, and nothing is submitted beside it:
@@ -44,22 +50,38 @@
 /* A submission without WAIT completes at once. Nobody answers for this long: nobody is there. */
 #define ALIVE_MS 3000
 
+/* Without a fence to sleep on, so long. */
+#define NAP_NS 300000
+
 /* `fence` NULL: no fence. */
 static int submit(struct vgr_transport *t, enum vgr_submit_op op, int *fence)
 {
-    struct vgr_submit s = {
-        .magic = VGR_MAGIC,
-        .op = op,
-        .resource = op == VGR_SUBMIT_OPEN ? t->resource : 0,
-        .size = op == VGR_SUBMIT_OPEN ? t->arena_size : 0,
+    struct vgr_bridge_submit b = {
+        .nop = VGR_BRIDGE_NOP,
+        .submit =
+            {
+                .magic = VGR_MAGIC,
+                .op = op,
+                .resource = op == VGR_SUBMIT_OPEN ? t->resource : 0,
+                .size = op == VGR_SUBMIT_OPEN ? t->arena_size : 0,
+            },
     };
+    bool life = op == VGR_SUBMIT_OPEN && t->rings && !t->blob;
     struct drm_virtgpu_execbuffer e = {
         .flags = fence ? VIRTGPU_EXECBUF_FENCE_FD_OUT : 0,
-        .size = sizeof(s),
-        .command = (uintptr_t)&s,
+        .size = t->bridged ? sizeof(b) : sizeof(b.submit),
+        .command = t->bridged ? (uintptr_t)&b : (uintptr_t)&b.submit,
         .fence_fd = -1,
     };
 
+    if (t->rings && (fence || life)) {
+        e.flags |= VIRTGPU_EXECBUF_RING_IDX;
+        e.ring_idx = life ? VGR_BRIDGE_RING_LIFE : VGR_BRIDGE_RING_WAIT;
+    }
+    if (life) {
+        e.bo_handles = (uintptr_t)&t->bo;
+        e.num_bo_handles = 1;
+    }
     if (drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_EXECBUFFER, &e))
         return -errno;
     if (fence)
@@ -77,45 +99,115 @@ static void drm_drop(struct vgr_transport *t)
     if (t->bo)
         drmIoctl(t->fd, DRM_IOCTL_GEM_CLOSE, &c);
     t->bo = 0;
+    t->blob = false;
 }
 
-static int drm_arena(struct vgr_transport *t, uint64_t size)
+static int make_resource(struct vgr_transport *t)
 {
     struct drm_virtgpu_resource_create r = {
         .target = PIPE_BUFFER,
         .format = FORMAT_R8_UNORM,
         .bind = BIND_STAGING,
-        .width = (uint32_t)size,
+        .width = (uint32_t)t->arena_size,
         .height = 1,
         .depth = 1,
         .array_size = 1,
-        .size = (uint32_t)size,
+        .size = (uint32_t)t->arena_size,
     };
-    struct drm_virtgpu_map m = {0};
-    void *p;
-    int err;
 
-    if (size > UINT32_MAX)
-        return -EFBIG;
-    t->arena_size = size;
     if (drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &r))
         return -errno;
     t->bo = r.bo_handle;
     t->resource = r.res_handle;
-
-    m.handle = t->bo;
-    if (drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_MAP, &m))
-        goto fail;
-    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, (off_t)m.offset);
-    if (p == MAP_FAILED)
-        goto fail;
-    t->arena = p;
     return 0;
+}
 
-fail:
+static int make_blob(struct vgr_transport *t)
+{
+    struct drm_virtgpu_resource_create_blob r = {
+        .blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
+        .blob_flags = VIRTGPU_BLOB_FLAG_USE_MAPPABLE,
+        .size = t->arena_size,
+        .blob_id = VGR_BRIDGE_BLOB_ID,
+    };
+
+    if (drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB, &r))
+        return -errno;
+    t->bo = r.bo_handle;
+    t->resource = r.res_handle;
+    t->blob = true;
+    return 0;
+}
+
+static int map_arena(struct vgr_transport *t)
+{
+    struct drm_virtgpu_map m = {.handle = t->bo};
+    void *p;
+    int err;
+
+    if (!drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_MAP, &m)) {
+        p = mmap(NULL, t->arena_size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, (off_t)m.offset);
+        if (p != MAP_FAILED) {
+            t->arena = p;
+            return 0;
+        }
+    }
     err = -errno;
     drm_drop(t);
     return err;
+}
+
+static bool has_param(int fd, uint64_t param)
+{
+    int value = 0;
+    struct drm_virtgpu_getparam p = {.param = param, .value = (uintptr_t)&value};
+
+    return !drmIoctl(fd, DRM_IOCTL_VIRTGPU_GETPARAM, &p) && value;
+}
+
+/* Makes the context of a bridged device ours. */
+static int claim(struct vgr_transport *t)
+{
+    struct drm_virtgpu_context_set_param params[] = {
+        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CAPSET_ID},
+        {VIRTGPU_CONTEXT_PARAM_NUM_RINGS, VGR_BRIDGE_RINGS},
+    };
+    struct drm_virtgpu_context_init init = {
+        .num_params = sizeof(params) / sizeof(params[0]),
+        .ctx_set_params = (uintptr_t)params,
+    };
+
+    if (!t->bridged || t->claimed)
+        return 0;
+    t->claimed = true;
+    t->rings = !drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_CONTEXT_INIT, &init);
+    if (!t->rings)
+        vgr_say_debug("no context with rings: %s", strerror(errno));
+    return submit(t, VGR_SUBMIT_CLAIM, NULL);
+}
+
+static int drm_arena(struct vgr_transport *t, uint64_t size)
+{
+    int err;
+
+    if (size > UINT32_MAX)
+        return -EFBIG;
+    err = claim(t);
+    if (err)
+        return err;
+    t->arena_size = size;
+    if (t->bridged && has_param(t->fd, VIRTGPU_PARAM_RESOURCE_BLOB) &&
+        has_param(t->fd, VIRTGPU_PARAM_HOST_VISIBLE)) {
+        /* Whether the host has made it shows in the mapping only. */
+        err = make_blob(t);
+        if (!err)
+            err = map_arena(t);
+        if (!err)
+            return 0;
+        vgr_say_debug("no blob for the arena: %s", strerror(-err));
+    }
+    err = make_resource(t);
+    return err ? err : map_arena(t);
 }
 
 static int drm_open(struct vgr_transport *t)
@@ -138,10 +230,11 @@ static bool wait_fence(int fence, int64_t timeout_ns)
 
 static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
 {
-    struct timespec pause = {.tv_nsec = 1000000};
+    struct timespec pause = {.tv_nsec = timeout_ns < NAP_NS ? timeout_ns : NAP_NS};
 
-    /* Without a fence to sleep on, at least do not burn the CPU. */
-    if (t->fence < 0 && submit(t, VGR_SUBMIT_WAIT, &t->fence)) {
+    if (t->bridged && !t->rings) {
+        nanosleep(&pause, NULL);
+    } else if (t->fence < 0 && submit(t, VGR_SUBMIT_WAIT, &t->fence)) {
         t->fence = -1;
         nanosleep(&pause, NULL);
     } else if (wait_fence(t->fence, timeout_ns)) {
@@ -227,6 +320,35 @@ static bool is_virtio_gpu_by_sysfs(const char *node)
     return is;
 }
 
+/* 0 if the device of graphics has a bridge, and t->capset is its. */
+static int find_bridge(struct vgr_transport *t, int fd)
+{
+    static const size_t room = 16384; /* the capset of today has 1400 bytes */
+    uint8_t *buf = calloc(1, room);
+    struct drm_virtgpu_get_caps caps = {
+        .cap_set_id = VGR_BRIDGE_CAPSET_ID,
+        .cap_set_ver = VGR_BRIDGE_CAPSET_VERSION,
+        .addr = (uintptr_t)buf,
+        .size = (uint32_t)room,
+    };
+    struct vgr_bridge_trailer trailer;
+    int err = -ENODEV;
+
+    if (!buf)
+        return -ENOMEM;
+    if (!drmIoctl(fd, DRM_IOCTL_VIRTGPU_GET_CAPS, &caps)) {
+        for (size_t i = 0; err && i + sizeof(trailer) <= room; i += 8) {
+            if (memcmp(buf + i, VGR_BRIDGE_SIGNATURE, sizeof(trailer.signature)))
+                continue;
+            memcpy(&trailer, buf + i, sizeof(trailer));
+            t->capset = trailer.capset;
+            err = trailer.capset.magic == VGR_MAGIC ? 0 : -ENODEV;
+        }
+    }
+    free(buf);
+    return err;
+}
+
 /* 0 if the node at `path` is a vgr device, and t->fd is open. */
 static int try_node(struct vgr_transport *t, const char *path)
 {
@@ -251,8 +373,15 @@ static int try_node(struct vgr_transport *t, const char *path)
     memset(&t->capset, 0, sizeof(t->capset));
     if (drmIoctl(fd, DRM_IOCTL_VIRTGPU_GET_CAPS, &caps)) {
         err = -errno;
-        vgr_say_debug("%s: virtio-gpu without a vgr capset: %s", path, strerror(errno));
         /* EBUSY: the device never answered, as when QEMU's memory is not shared with it. */
+        if (err != -EBUSY && !find_bridge(t, fd)) {
+            vgr_say_debug("%s: bridged device, protocol %u to %u", path, t->capset.version_min,
+                          t->capset.version_max);
+            t->bridged = true;
+            t->fd = fd;
+            return 0;
+        }
+        vgr_say_debug("%s: virtio-gpu without a vgr capset: %s", path, strerror(-err));
         err = err == -EBUSY ? err : -ENODEV;
         goto fail;
     }
@@ -281,42 +410,53 @@ static int is_render_node(const struct dirent *d)
     return !strncmp(d->d_name, "renderD", 7);
 }
 
-int vgr_transport_drm(struct vgr_transport *t)
+static const struct vgr_transport none = {
+    .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1, .fence = -1};
+
+int vgr_transport_drm(struct vgr_transport *t, const char *node)
+{
+    int err;
+
+    *t = none;
+    err = try_node(t, node);
+    if (err == -EBUSY)
+        vgr_say_error("%s does not answer", node);
+    return err;
+}
+
+unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max)
 {
     struct dirent **list = NULL;
     char path[300], busy[300] = "", denied[300] = "";
-    int n, err = -ENODEV;
-
-    *t = (struct vgr_transport){
-        .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1, .fence = -1};
+    unsigned found = 0;
+    int n;
 
     n = scandir("/dev/dri", &list, is_render_node, by_name);
     if (n <= 0)
         vgr_say_debug("no render node in /dev/dri");
     for (int i = 0; i < n; i++) {
-        if (err) {
-            int e;
+        struct vgr_transport t = none;
+        int err = -ENODEV;
 
-            snprintf(path, sizeof(path), "/dev/dri/%s", list[i]->d_name);
-            e = try_node(t, path);
-            if (!e)
-                err = 0;
-            else if (e == -EBUSY)
-                strcpy(busy, path);
-            else if (e == -EACCES && is_virtio_gpu_by_sysfs(list[i]->d_name))
-                strcpy(denied, path);
+        snprintf(path, sizeof(path), "/dev/dri/%s", list[i]->d_name);
+        if (found < max && strlen(path) < VGR_NODE_SIZE)
+            err = try_node(&t, path);
+        if (!err) {
+            drm_close(&t);
+            strcpy(nodes[found++], path);
+        } else if (err == -EBUSY) {
+            strcpy(busy, path);
+        } else if (err == -EACCES && is_virtio_gpu_by_sysfs(list[i]->d_name)) {
+            strcpy(denied, path);
         }
         free(list[i]);
     }
     free(list);
-    if (err && busy[0]) {
+    if (!found && busy[0])
         vgr_say_error("%s does not answer; if this is a vgr device, give QEMU's memory backend "
                       "share=on",
                       busy);
-        err = -EBUSY;
-    } else if (err && denied[0]) {
+    else if (!found && denied[0])
         vgr_say_warn("no permission to open %s (is the user in the group 'render'?)", denied);
-        err = -EACCES;
-    }
-    return err;
+    return found;
 }

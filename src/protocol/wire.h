@@ -69,6 +69,7 @@ enum vgr_submit_op {
     VGR_SUBMIT_OPEN = 1,     /* start a worker on the arena `resource` of `size` bytes */
     VGR_SUBMIT_DOORBELL = 2, /* wake the worker: the ring has commands */
     VGR_SUBMIT_WAIT = 3,     /* wake me (complete this fence) at the worker's next wake-up */
+    VGR_SUBMIT_CLAIM = 4,    /* bridge only: this context is none of graphics, see below */
 };
 
 struct vgr_submit {
@@ -80,6 +81,45 @@ struct vgr_submit {
     uint64_t reserved2;
 };
 static_assert(sizeof(struct vgr_submit) == 32, "wire");
+
+/* ---- Bridge --------------------------------------------------------------------------------- */
+
+/* A virtio-gpu with 3D graphics, in whose host a bridge stands before virglrenderer. Its capset of id
+ * VGR_BRIDGE_CAPSET_ID ends with a trailer, at a multiple of 8 bytes, which other guests never ask
+ * for. A guest that finds the signature makes a context of that capset with VGR_BRIDGE_RINGS rings
+ * (VIRTGPU_CONTEXT_INIT) and claims it by its first submission. From then on the context is ours: its
+ * submissions are struct vgr_bridge_submit, whose first word is a no-operation for virglrenderer, and
+ * its fences on rings 1 and 2 mean what vgr_bridge_ring says; others complete at once.
+ *
+ * The arena is a HOST3D blob of VGR_BRIDGE_BLOB_ID where the device has host-visible memory, else a
+ * resource in guest memory. */
+#define VGR_BRIDGE_CAPSET_ID      2u
+#define VGR_BRIDGE_CAPSET_VERSION 1u
+#define VGR_BRIDGE_SIGNATURE      "vgr-bridge\xd3\x1c\x96\x2e\x01" /* 16 bytes with the NUL */
+#define VGR_BRIDGE_BLOB_ID        0x56475231u
+
+struct vgr_bridge_trailer {
+    char signature[16];
+    struct vgr_capset capset;
+};
+static_assert(sizeof(struct vgr_bridge_trailer) == 80, "wire");
+static_assert(sizeof(VGR_BRIDGE_SIGNATURE) == 16, "wire");
+
+#define VGR_BRIDGE_NOP (9u << 16) /* virgl's command 0, and the length in words of what follows */
+
+struct vgr_bridge_submit {
+    uint32_t nop; /* VGR_BRIDGE_NOP */
+    uint32_t reserved;
+    struct vgr_submit submit;
+};
+static_assert(sizeof(struct vgr_bridge_submit) == 40, "wire");
+
+enum vgr_bridge_ring {
+    VGR_BRIDGE_RING_WAIT = 1, /* with WAIT: completes at the worker's next wake-up */
+    VGR_BRIDGE_RING_LIFE = 2, /* with OPEN: completes when the worker is gone, so that the guest's
+                                 kernel keeps the arena's pages until then */
+    VGR_BRIDGE_RINGS = 3,     /* ring 0 is not ours */
+};
 
 /* ---- Direct front --------------------------------------------------------------------------- */
 

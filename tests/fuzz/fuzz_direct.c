@@ -86,7 +86,7 @@ static void setup(struct rig *r)
         .loop = &r->loop, .path = VGR_FAKE_WORKER, .limit = workers ? 2 : 0};
     fd = vgr_listen(path, SOCK_SEQPACKET, 0700, why, sizeof(why));
     FUZZ_CHECK(fd >= 0);
-    FUZZ_CHECK(!vgr_direct_init(&r->direct, &r->loop, &r->pool, &cap, fd, path));
+    FUZZ_CHECK(!vgr_direct_init(&r->direct, &r->loop, &r->pool, &cap, fd, path, false));
     for (int i = 0; i < CLIENTS; i++)
         r->client[i] = -1;
     r->fds[FD_ARENA] = make_memfd(ARENA, true);

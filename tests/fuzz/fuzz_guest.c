@@ -278,7 +278,7 @@ static void use(void)
     for (int i = 0; i < ACTIONS && in.left; i++)
         act(&p);
     finish(&p);
-    vgr_conn_fail(vgr_conn_get(), "the input ends");
+    vgr_conn_fail(vgr_host_at(0)->current, "the input ends");
 }
 
 static void handshake(void)
@@ -286,7 +286,7 @@ static void handshake(void)
     struct vgr_conn *c;
 
     host.good = false;
-    c = vgr_conn_open();
+    c = vgr_conn_open(vgr_host_at(0));
     host.good = true;
     if (!c)
         return;

@@ -43,7 +43,8 @@ static unsigned count_maps(void)
 /* A connection that can send a command and see it done. */
 static bool visit(void)
 {
-    struct vgr_conn *c = vgr_conn_open();
+    struct vgr_host *host = vgr_hosts_find() ? vgr_host_at(0) : NULL;
+    struct vgr_conn *c = host ? vgr_conn_open(host) : NULL;
     struct vgr_cmd sync = {.op = VGR_CMD_SYNC};
     struct vgr_queue *q;
     uint64_t seq = 0;

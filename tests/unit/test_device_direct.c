@@ -57,7 +57,7 @@ static int setup(void **state)
     f.pool = (struct vgr_worker_pool){
         .loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2, .max_runs = 64};
     fd = vgr_listen(f.path, SOCK_SEQPACKET, 0777, why, sizeof(why));
-    if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path))
+    if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path, false))
         return -1;
     f.arena = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (ftruncate(f.arena, (off_t)ARENA) || fcntl(f.arena, F_ADD_SEALS, F_SEAL_SHRINK))

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * broker.h - what a virtual machine's bridge (src/virgl) says to `vgr-device --broker`.
+ *
+ * The bridge is in the monitor's process; workers must not be its children, for a monitor in its
+ * sandbox cannot fork. So it connects to a broker, which serves it as it serves direct clients: one
+ * connection for each context, a SOCK_STREAM unix socket (crosvm's sandbox allows no other kind).
+ *
+ *   broker   struct vgr_broker_hello, at once
+ *   bridge   struct vgr_broker_open with 3 + n_files descriptors: a memfd with n_runs x struct
+ *            vgr_boot_run, the doorbell and wake-up eventfds, the files that hold the arena's pages
+ *   bridge   closes its direction (SHUT_WR): the context has ended
+ *   broker   closes the connection: the worker is gone, and with it its mapping of the arena
+ *
+ * A bridge that only wants to know the capset closes the connection after the hello.
+ */
+#ifndef VGR_DEVICE_BROKER_H
+#define VGR_DEVICE_BROKER_H
+
+#include "protocol/wire.h"
+#include "worker/boot.h"
+
+#define VGR_BROKER_MAGIC   0x4b524256u /* "VBRK" */
+#define VGR_BROKER_VERSION 1u
+#define VGR_BROKER_NFDS    3u /* before the files */
+#define VGR_BROKER_MAX_FDS (VGR_BROKER_NFDS + VGR_BOOT_MAX_FILES)
+
+struct vgr_broker_hello {
+    uint32_t magic;
+    uint32_t version;
+    struct vgr_capset capset;
+};
+static_assert(sizeof(struct vgr_broker_hello) == 72, "both ends are built from this");
+
+struct vgr_broker_open {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t n_runs;
+    uint32_t n_files;
+    uint64_t size; /* of the arena: the sum of the runs */
+};
+static_assert(sizeof(struct vgr_broker_open) == 24, "both ends are built from this");
+
+#endif

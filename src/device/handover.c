@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/handover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "device/control.h"
+
+#define PAGE 4096u
+
+/* ---- Descriptors ---- */
+
+static void take_fds(struct vgr_handover *h, struct msghdr *msg)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+            if (h->n_fds < VGR_BROKER_MAX_FDS)
+                h->fds[h->n_fds++] = fd;
+            else
+                close(fd);
+        }
+    }
+}
+
+ssize_t vgr_handover_receive(struct vgr_handover *h, int conn, void *buf, size_t size, bool *cut)
+{
+    struct iovec iov = {buf, size};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * (VGR_BROKER_MAX_FDS + 1))];
+    } control;
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof(control.bytes),
+    };
+    ssize_t n = recvmsg(conn, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+
+    if (n < 0)
+        return -errno;
+    /* An empty message looks like a hang-up, but may have brought descriptors all the same. */
+    take_fds(h, &msg);
+    *cut = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+    return n;
+}
+
+static bool is_eventfd(int fd)
+{
+    char link[48], target[32];
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, target, sizeof(target) - 1);
+    if (n < 0)
+        return false;
+    target[n] = '\0';
+    return !strcmp(target, "anon_inode:[eventfd]");
+}
+
+static bool has_events(const struct vgr_handover *h)
+{
+    return is_eventfd(h->fds[VGR_HANDOVER_DOORBELL]) && is_eventfd(h->fds[VGR_HANDOVER_WAKEUP]);
+}
+
+/* ---- Arenas ---- */
+
+static bool make_runs(struct vgr_handover *h, unsigned n)
+{
+    h->runs = calloc(n, sizeof(*h->runs));
+    h->arena.runs = h->runs;
+    h->arena.n_runs = h->runs ? n : 0;
+    return h->runs;
+}
+
+/* A memfd of plain pages: huge ones could not be mapped by 4 KiB runs. */
+static const char *check_memfd(int fd, uint64_t size)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct statfs fs;
+    struct stat st;
+
+    if (seals < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+        return "the arena is not a memfd";
+    if (!(seals & F_SEAL_SHRINK))
+        return "the arena's memfd is not sealed against shrinking";
+    if ((uint64_t)st.st_size < size)
+        return "the arena's memfd is smaller than the arena";
+    return NULL;
+}
+
+const char *vgr_handover_direct(struct vgr_handover *h, uint64_t size)
+{
+    const char *why;
+
+    if (h->n_fds != VGR_DIRECT_NFDS)
+        return "not three descriptors";
+    if (!has_events(h))
+        return "doorbell or wake-up is not an eventfd";
+    why = check_memfd(h->fds[0], size < VGR_CONTROL_SIZE ? VGR_CONTROL_SIZE : size);
+    if (why)
+        return why;
+    if (!make_runs(h, 1))
+        return "no memory";
+    h->runs[0] = (struct vgr_boot_run){.length = size};
+    h->arena.files[0] = h->fds[0];
+    h->arena.n_files = 1;
+    h->arena.size = size;
+    return NULL;
+}
+
+static int read_all(int fd, void *buf, size_t len)
+{
+    char *p = buf;
+    off_t at = 0;
+
+    while (len) {
+        ssize_t n = pread(fd, p, len, at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return -EIO;
+        p += n;
+        at += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static const char *check_runs(const struct vgr_handover *h, const uint64_t *file_sizes)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < h->arena.n_runs; i++) {
+        const struct vgr_boot_run *r = &h->runs[i];
+        uint64_t end;
+
+        if (r->file >= h->arena.n_files || !r->length || r->offset % PAGE || r->length % PAGE ||
+            __builtin_add_overflow(r->offset, r->length, &end) || end > file_sizes[r->file] ||
+            __builtin_add_overflow(sum, r->length, &sum))
+            return "a run is not in its file";
+    }
+    if (sum != h->arena.size || h->runs[0].length < VGR_CONTROL_SIZE)
+        return "its runs do not make the arena";
+    return NULL;
+}
+
+const char *vgr_handover_broker(struct vgr_handover *h, const struct vgr_broker_open *open)
+{
+    uint64_t sizes[VGR_BOOT_MAX_FILES];
+
+    if (open->magic != VGR_BROKER_MAGIC || open->version != VGR_BROKER_VERSION)
+        return "it speaks another version";
+    if (!open->n_files || open->n_files > VGR_BOOT_MAX_FILES ||
+        h->n_fds != VGR_BROKER_NFDS + open->n_files)
+        return "its descriptors are not as many as it says";
+    if (!open->n_runs || open->n_runs > VGR_BOOT_MAX_RUNS)
+        return "its number of runs is impossible";
+    if (!has_events(h))
+        return "doorbell or wake-up is not an eventfd";
+    h->arena.size = open->size;
+    h->arena.n_files = open->n_files;
+    for (unsigned i = 0; i < open->n_files; i++) {
+        int fd = h->fds[VGR_BROKER_NFDS + i];
+        struct statfs fs;
+        struct stat st;
+
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || fstatfs(fd, &fs) < 0 ||
+            fs.f_type == HUGETLBFS_MAGIC || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+            return "a file of the arena's is not one of ordinary pages";
+        sizes[i] = (uint64_t)st.st_size;
+        h->arena.files[i] = fd;
+    }
+    if (!make_runs(h, open->n_runs))
+        return "no memory";
+    if (read_all(h->fds[0], h->runs, open->n_runs * sizeof(*h->runs)))
+        return "the list of runs is too short";
+    return check_runs(h, sizes);
+}
+
+/* ---- The control page ---- */
+
+static int page_read(void *opaque, size_t offset, void *buf, size_t len)
+{
+    const struct vgr_handover *h = opaque;
+    const struct vgr_boot_run *r = &h->runs[0];
+
+    return pread(h->arena.files[r->file], buf, len, (off_t)(r->offset + offset)) == (ssize_t)len
+               ? 0
+               : -EIO;
+}
+
+static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
+{
+    const struct vgr_handover *h = opaque;
+    const struct vgr_boot_run *r = &h->runs[0];
+
+    return pwrite(h->arena.files[r->file], buf, len, (off_t)(r->offset + offset)) == (ssize_t)len
+               ? 0
+               : -EIO;
+}
+
+void vgr_handover_fail(const struct vgr_handover *h, enum vgr_error error, const char *text)
+{
+    struct vgr_control_io io = {page_read, page_write, (void *)h};
+    int wakeup = h->fds[VGR_HANDOVER_WAKEUP];
+    int flags = fcntl(wakeup, F_GETFL);
+
+    vgr_control_fail(&io, error, text);
+    /* The client may have filled its eventfd's counter: never block on it. */
+    if (flags >= 0 && !fcntl(wakeup, F_SETFL, flags | O_NONBLOCK))
+        vgr_event_signal(wakeup);
+}
+
+void vgr_handover_free(struct vgr_handover *h)
+{
+    for (unsigned i = 0; i < h->n_fds; i++)
+        close(h->fds[i]);
+    free(h->runs);
+    memset(h, 0, sizeof(*h));
+}

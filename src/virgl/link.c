@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+#include "virgl/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "device/broker.h"
+#include "device/control.h"
+#include "virgl/bridge.h"
+#include "virgl/service.h"
+
+/* A broker whose queue of connections is full is asked again a few times, in the service thread. */
+#define BUSY_TRIES 50
+#define BUSY_MS    2
+
+static struct vgr_link *links;
+static struct vgr_loop *the_loop; /* the service thread's, once it has started a link */
+
+/* ---- The control page. Through the file: pointers into the guest's memory may be gone. ---- */
+
+static int page_read(void *opaque, size_t offset, void *buf, size_t len)
+{
+    const struct vgr_link *l = opaque;
+
+    return pread(l->ram.files[l->first.file], buf, len, (off_t)(l->first.offset + offset)) ==
+                   (ssize_t)len
+               ? 0
+               : -EIO;
+}
+
+static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
+{
+    const struct vgr_link *l = opaque;
+
+    return pwrite(l->ram.files[l->first.file], buf, len, (off_t)(l->first.offset + offset)) ==
+                   (ssize_t)len
+               ? 0
+               : -EIO;
+}
+
+static void tell(struct vgr_link *l, enum vgr_error error, const char *text)
+{
+    struct vgr_control_io io = {page_read, page_write, l};
+
+    if (l->arena)
+        vgr_control_fail(&io, error, text);
+}
+
+/* ---- Life ---- */
+
+struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bridge_resource *arena,
+                              struct vgr_ram *ram)
+{
+    struct vgr_link *l = calloc(1, sizeof(*l));
+
+    if (!l)
+        return NULL;
+    l->conn.fd = l->wakeup.fd = -1;
+    l->wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    /* The worker sleeps in a read of this one. Our writes cannot block: nobody rings 2^64 times. */
+    l->doorbell = eventfd(0, EFD_CLOEXEC);
+    if (l->wakeup_fd < 0 || l->doorbell < 0) {
+        if (l->wakeup_fd >= 0)
+            close(l->wakeup_fd);
+        if (l->doorbell >= 0)
+            close(l->doorbell);
+        free(l);
+        return NULL;
+    }
+    l->ram = *ram;
+    l->first = ram->runs[0];
+    l->guest_ram = arena->iov;
+    l->id = context->node.id;
+    l->context = context;
+    l->arena = arena;
+    context->link = arena->user = l;
+    l->next = links;
+    if (links)
+        links->prev = l;
+    links = l;
+    return l;
+}
+
+static void give_back(struct vgr_fence **f)
+{
+    vgr_fence_done(*f);
+    *f = NULL;
+}
+
+/* The worker is gone, and the arena's pages are free of it. */
+static void gone(struct vgr_link *l)
+{
+    give_back(&l->wait);
+    give_back(&l->life);
+    if (l->context)
+        l->context->link = NULL;
+    if (l->arena)
+        l->arena->user = NULL;
+    if (the_loop) {
+        vgr_loop_close(the_loop, &l->conn);
+        vgr_loop_del(the_loop, &l->wakeup);
+    }
+    close(l->wakeup_fd);
+    close(l->doorbell);
+    vgr_ram_free(&l->ram);
+    if (l->prev)
+        l->prev->next = l->next;
+    else
+        links = l->next;
+    if (l->next)
+        l->next->prev = l->prev;
+    free(l);
+    pthread_cond_broadcast(&vgr_bridge_changed);
+}
+
+void vgr_link_end(struct vgr_link *l)
+{
+    if (l->ending)
+        return;
+    l->ending = true;
+    if (l->conn.fd >= 0)
+        shutdown(l->conn.fd, SHUT_WR);
+}
+
+void vgr_link_leave(struct vgr_link *l)
+{
+    l->context = NULL;
+    give_back(&l->wait);
+    vgr_link_end(l);
+}
+
+static void forget(struct vgr_fence **f)
+{
+    free(*f);
+    *f = NULL;
+}
+
+void vgr_links_reset(void)
+{
+    for (struct vgr_link *l = links; l; l = l->next) {
+        forget(&l->wait);
+        forget(&l->life);
+        l->context = NULL;
+        vgr_link_end(l);
+    }
+}
+
+bool vgr_links_have_ram(void)
+{
+    for (const struct vgr_link *l = links; l; l = l->next) {
+        if (l->guest_ram)
+            return true;
+    }
+    return false;
+}
+
+/* ---- Waking each other ---- */
+
+void vgr_link_doorbell(struct vgr_link *l)
+{
+    vgr_event_signal(l->doorbell);
+}
+
+void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
+{
+    give_back(&l->wait);
+    if (l->woken || l->ending) {
+        l->woken = false;
+        vgr_fence_done(f);
+        return;
+    }
+    l->wait = f;
+    l->wait_until = vgr_now_ms() + VGR_LINK_HOLD_MS;
+    vgr_service_timer(VGR_LINK_HOLD_MS);
+}
+
+static void worker_wakes(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_link *l = vgr_container_of(w, struct vgr_link, wakeup);
+
+    if (!vgr_event_read(w->fd))
+        return;
+    pthread_mutex_lock(&vgr_bridge_lock);
+    if (l->wait)
+        give_back(&l->wait);
+    else
+        l->woken = true;
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    vgr_fences_deliver();
+}
+
+uint32_t vgr_links_expire(void)
+{
+    uint64_t now = vgr_now_ms(), next = 0;
+
+    for (struct vgr_link *l = links; l; l = l->next) {
+        if (l->wait && l->wait_until <= now)
+            give_back(&l->wait);
+        if (l->wait && (!next || l->wait_until < next))
+            next = l->wait_until;
+    }
+    return next ? (uint32_t)(next - now) : 0;
+}
+
+/* ---- The broker ---- */
+
+static void broker_says(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_link *l = vgr_container_of(w, struct vgr_link, conn);
+    struct vgr_broker_hello hello;
+    ssize_t n = recv(w->fd, &hello, sizeof(hello), MSG_DONTWAIT);
+
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return; /* its greeting */
+    pthread_mutex_lock(&vgr_bridge_lock);
+    vgr_debug("guest context %u: its worker is gone", l->id);
+    /* The broker has said why, if it still could. */
+    if (!l->ending)
+        tell(l, VGR_ERROR_WORKER_DIED, "the host's broker has ended the context");
+    gone(l);
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    vgr_fences_deliver();
+}
+
+/* A memfd with the runs. */
+static int make_runs_file(const struct vgr_ram *ram)
+{
+    size_t left = ram->n_runs * sizeof(*ram->runs);
+    const char *p = (const char *)ram->runs;
+    int fd = memfd_create("vgr-runs", MFD_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    while (left) {
+        ssize_t n = write(fd, p, left);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            int err = -errno;
+
+            close(fd);
+            return err;
+        }
+        p += n;
+        left -= (size_t)n;
+    }
+    return fd;
+}
+
+static int send_open(const struct vgr_link *l, int conn)
+{
+    struct vgr_broker_open open = {
+        .magic = VGR_BROKER_MAGIC,
+        .version = VGR_BROKER_VERSION,
+        .n_runs = l->ram.n_runs,
+        .n_files = l->ram.n_files,
+        .size = l->ram.size,
+    };
+    unsigned n_fds = VGR_BROKER_NFDS + l->ram.n_files;
+    int fds[VGR_BROKER_MAX_FDS];
+    union {
+        struct cmsghdr align;
+        char buf[CMSG_SPACE(sizeof(fds))];
+    } control = {0};
+    struct iovec iov = {.iov_base = &open, .iov_len = sizeof(open)};
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.buf,
+        .msg_controllen = CMSG_SPACE(n_fds * sizeof(int)),
+    };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    int err = 0;
+
+    fds[0] = make_runs_file(&l->ram);
+    if (fds[0] < 0)
+        return fds[0];
+    fds[1] = l->doorbell;
+    fds[2] = l->wakeup_fd;
+    memcpy(&fds[VGR_BROKER_NFDS], l->ram.files, l->ram.n_files * sizeof(int));
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+    if (sendmsg(conn, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof(open))
+        err = -errno;
+    close(fds[0]);
+    return err;
+}
+
+/* Without the lock: nobody else touches a link's connection before the service thread has it. */
+static int connect_broker(void)
+{
+    int conn = -EAGAIN;
+
+    for (int i = 0; conn == -EAGAIN && i < BUSY_TRIES; i++) {
+        if (i)
+            poll(NULL, 0, BUSY_MS);
+        conn = vgr_service_connect();
+    }
+    return conn;
+}
+
+/* With the lock. */
+static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
+{
+    int err = conn < 0 ? conn : 0;
+    char text[128];
+
+    l->started = true;
+    if (!err && l->ending)
+        err = -ECANCELED;
+    if (!err)
+        err = send_open(l, conn);
+    if (!err)
+        err = vgr_loop_add(loop, &l->wakeup, l->wakeup_fd, EPOLLIN, worker_wakes);
+    if (!err)
+        err = vgr_loop_add(loop, &l->conn, conn, EPOLLIN, broker_says);
+    free(l->ram.runs);
+    l->ram.runs = NULL;
+    if (!err) {
+        vgr_debug("guest context %u: arena %llu KiB in %u runs of %u files", l->id,
+                  (unsigned long long)(l->ram.size >> 10), l->ram.n_runs, l->ram.n_files);
+        return;
+    }
+    if (err != -ECANCELED) {
+        snprintf(text, sizeof(text), "the bridge cannot reach the host's broker: %s",
+                 strerror(-err));
+        vgr_warn("guest context %u: %s", l->id, text);
+        tell(l, VGR_ERROR_INTERNAL, text);
+    }
+    if (conn >= 0)
+        close(conn);
+    gone(l);
+}
+
+void vgr_links_serve(struct vgr_loop *loop)
+{
+    struct vgr_link *l;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    the_loop = loop;
+    for (;;) {
+        int conn;
+
+        for (l = links; l && l->started; l = l->next) {
+        }
+        if (!l)
+            break;
+        /* Only this thread frees links: it is still there afterwards. */
+        pthread_mutex_unlock(&vgr_bridge_lock);
+        conn = connect_broker();
+        pthread_mutex_lock(&vgr_bridge_lock);
+        start(l, conn, loop);
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Resources: those of the guest that have backing in its memory, and blobs of our own.
+ */
+#include "virgl/resource.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "device/control.h"
+#include "virgl/capset.h"
+#include "virgl/link.h"
+
+#define PAGE          4096u
+#define MAX_RESOURCES (1u << 20) /* a monitor has fewer */
+
+static struct vgr_table resources = {.limit = MAX_RESOURCES};
+static uint64_t blob_bytes; /* of all blobs of ours */
+
+struct vgr_bridge_resource *vgr_resource_find(uint32_t id)
+{
+    struct vgr_table_node *n = vgr_table_find(&resources, id);
+
+    return n ? vgr_container_of(n, struct vgr_bridge_resource, node) : NULL;
+}
+
+struct vgr_bridge_resource *vgr_resource_find_blob(uint32_t id)
+{
+    struct vgr_bridge_resource *res = vgr_resource_find(id);
+
+    return res && res->memfd >= 0 ? res : NULL;
+}
+
+static struct vgr_bridge_resource *make(uint32_t id)
+{
+    struct vgr_bridge_resource *res = calloc(1, sizeof(*res));
+
+    if (!res)
+        return NULL;
+    res->memfd = -1;
+    if (vgr_table_insert(&resources, &res->node, id)) {
+        free(res);
+        return NULL;
+    }
+    return res;
+}
+
+static void drop(struct vgr_bridge_resource *res)
+{
+    if (res->user)
+        res->user->arena = NULL;
+    if (res->mapped)
+        munmap(res->mapped, res->size);
+    if (res->memfd >= 0) {
+        close(res->memfd);
+        blob_bytes -= res->size;
+    }
+    vgr_table_remove(&resources, &res->node);
+    free(res);
+}
+
+/* ---- The control page ---- */
+
+static int page_read(void *opaque, size_t offset, void *buf, size_t len)
+{
+    const struct vgr_bridge_resource *res = opaque;
+
+    if (res->memfd >= 0)
+        return pread(res->memfd, buf, len, (off_t)offset) == (ssize_t)len ? 0 : -EIO;
+    memcpy(buf, (const char *)res->iov[0].iov_base + offset, len);
+    return 0;
+}
+
+static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
+{
+    const struct vgr_bridge_resource *res = opaque;
+
+    if (res->memfd >= 0)
+        return pwrite(res->memfd, buf, len, (off_t)offset) == (ssize_t)len ? 0 : -EIO;
+    memcpy((char *)res->iov[0].iov_base + offset, buf, len);
+    return 0;
+}
+
+void vgr_resource_tell(const struct vgr_bridge_resource *res, enum vgr_error error,
+                       const char *text)
+{
+    struct vgr_control_io io = {page_read, page_write, (void *)res};
+
+    if (res->memfd >= 0 ? res->size >= VGR_CONTROL_SIZE
+                        : res->n_iov && res->iov[0].iov_len >= VGR_CONTROL_SIZE)
+        vgr_control_fail(&io, error, text);
+}
+
+/* ---- The guest's memory ---- */
+
+void vgr_bridge_backed(uint32_t id, const struct iovec *iov, unsigned n)
+{
+    struct vgr_bridge_resource *res;
+
+    if (!iov || !n || !vgr_capset_is_offered())
+        return;
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find(id);
+    if (!res)
+        res = make(id);
+    if (res && res->memfd < 0 && !res->user) {
+        res->iov = iov;
+        res->n_iov = n;
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+}
+
+/* Waits until `done` says so or patience is over: see bridge.h. */
+static bool wait_until(bool (*done)(const struct vgr_bridge_resource *res),
+                       const struct vgr_bridge_resource *res)
+{
+    struct timespec end;
+    int err = 0;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += VGR_BRIDGE_PATIENCE_MS * 1000000L;
+    end.tv_sec += end.tv_nsec / 1000000000L;
+    end.tv_nsec %= 1000000000L;
+    while (!done(res) && !err)
+        err = pthread_cond_timedwait(&vgr_bridge_changed, &vgr_bridge_lock, &end);
+    return done(res);
+}
+
+static bool unused(const struct vgr_bridge_resource *res)
+{
+    return !res->user;
+}
+
+static bool no_ram(const struct vgr_bridge_resource *res)
+{
+    return !vgr_links_have_ram();
+}
+
+void vgr_bridge_unbacked(uint32_t id)
+{
+    struct vgr_bridge_resource *res;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find(id);
+    if (res && res->memfd < 0) {
+        if (res->user) {
+            vgr_link_end(res->user);
+            if (!wait_until(unused, res))
+                vgr_warn("resource %u: its memory is taken from a worker that does not end", id);
+        }
+        drop(res);
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+}
+
+void vgr_resources_reset(void)
+{
+    struct vgr_table_node *n;
+
+    if (vgr_links_have_ram() && !wait_until(no_ram, NULL))
+        vgr_warn("the machine is reset while a worker that has its memory does not end");
+    while ((n = vgr_table_next(&resources, NULL)))
+        drop(vgr_container_of(n, struct vgr_bridge_resource, node));
+}
+
+/* ---- Blobs ---- */
+
+static int make_memfd(uint64_t size)
+{
+    int fd = memfd_create("vgr-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int err;
+
+    if (fd < 0)
+        return -errno;
+    if (!ftruncate(fd, (off_t)size) &&
+        !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+        return fd;
+    err = -errno;
+    close(fd);
+    return err;
+}
+
+bool vgr_bridge_blob(const struct vgr_virgl_blob_args *args, int *result)
+{
+    const struct vgr_capset *cap = vgr_capset_offered();
+    struct vgr_bridge_resource *res;
+    int fd;
+
+    if (args->blob_mem != VGR_VIRGL_BLOB_HOST3D || !vgr_bridge_is_ours(args->ctx_id))
+        return false;
+    *result = -EINVAL;
+    if (args->blob_id != VGR_BRIDGE_BLOB_ID || args->size < cap->arena_min ||
+        args->size > cap->arena_max || args->size % PAGE)
+        return true;
+    pthread_mutex_lock(&vgr_bridge_lock);
+    *result = -ENOMEM;
+    if (args->size <= VGR_BRIDGE_MAX_BLOB - blob_bytes && !vgr_resource_find(args->res_handle)) {
+        fd = make_memfd(args->size);
+        res = fd < 0 ? NULL : make(args->res_handle);
+        if (res) {
+            res->memfd = fd;
+            res->size = args->size;
+            res->ctx = args->ctx_id;
+            blob_bytes += args->size;
+            *result = 0;
+        } else if (fd >= 0) {
+            close(fd);
+        }
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return true;
+}
+
+bool vgr_bridge_is_blob(uint32_t id, uint64_t *size)
+{
+    const struct vgr_bridge_resource *res;
+    bool is;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find_blob(id);
+    is = res;
+    if (is && size)
+        *size = res->size;
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return is;
+}
+
+int vgr_bridge_blob_fd(uint32_t id)
+{
+    const struct vgr_bridge_resource *res;
+    int fd = -ENOENT;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find_blob(id);
+    if (res) {
+        fd = fcntl(res->memfd, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+            fd = -errno;
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return fd;
+}
+
+int vgr_bridge_map(uint32_t id, void *at, void **map, uint64_t *size)
+{
+    struct vgr_bridge_resource *res;
+    int ret = -ENOENT;
+    void *p;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find_blob(id);
+    if (res && !at && res->mapped) {
+        ret = -EINVAL;
+    } else if (res) {
+        p = mmap(at, res->size, PROT_READ | PROT_WRITE, MAP_SHARED | (at ? MAP_FIXED : 0),
+                 res->memfd, 0);
+        ret = p == MAP_FAILED ? -errno : 0;
+        if (!ret && !at) {
+            res->mapped = *map = p;
+            *size = res->size;
+        }
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return ret;
+}
+
+int vgr_bridge_unmap(uint32_t id)
+{
+    struct vgr_bridge_resource *res;
+    int ret = -ENOENT;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find_blob(id);
+    if (res) {
+        ret = res->mapped ? 0 : -EINVAL;
+        if (res->mapped)
+            munmap(res->mapped, res->size);
+        res->mapped = NULL;
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return ret;
+}
+
+bool vgr_bridge_unref(uint32_t id)
+{
+    struct vgr_bridge_resource *res;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    res = vgr_resource_find_blob(id);
+    if (res) {
+        if (res->user)
+            vgr_link_end(res->user); /* its worker has a mapping of its own: nothing to wait for */
+        drop(res);
+    }
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return res;
+}

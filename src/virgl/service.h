@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * service.h - the bridge's own thread, and where the broker is.
+ *
+ * It runs an event loop (device/loop.h) that only it touches: connections, wake-ups, a timer. The
+ * monitor's thread leaves its wishes in links (link.h) and kicks it.
+ */
+#ifndef VGR_VIRGL_SERVICE_H
+#define VGR_VIRGL_SERVICE_H
+
+#include "device/loop.h"
+#include "protocol/wire.h"
+
+/* Asks the broker of VGR_BROKER what it offers: at the monitor's start, a second at most. 0, or -errno
+ * with a log line: there are no tensor devices. */
+int vgr_service_ask(struct vgr_capset *capset);
+
+/* Connects to the broker without waiting for anything. The descriptor, or -errno. */
+int vgr_service_connect(void);
+
+/* Starts the thread if it does not run. 0 or -errno. */
+int vgr_service_start(void);
+
+/* Has the thread look at the links and deliver fences. Any thread, with or without the lock. */
+void vgr_service_kick(void);
+
+/* Has it look for fences that were held for too long, `ms` from now at the latest. With the lock. */
+void vgr_service_timer(uint32_t ms);
+
+#endif

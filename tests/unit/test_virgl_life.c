@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The bridge when things end: contexts, workers, the broker, the machine; and when they do not.
+ */
+#include "virgl_rig.h"
+
+/* After pages were taken away, at `start`: their worker is gone, unless patience was over first. */
+static void no_worker_since(double start)
+{
+    double taken = now_ms() - start;
+
+    assert_true(!workers(NULL) || taken >= VGR_BRIDGE_PATIENCE_MS);
+    UNTIL_TRUE(!workers(NULL));
+}
+
+static void context_number_is_reused_at_once(void **state)
+{
+    struct vgr_control *ctl;
+    double start;
+
+    for (unsigned i = 0; i < 10; i++) {
+        open_pages(1);
+        hold_fence(1, 50 + i);
+        virgl_renderer_context_destroy(1);
+        UNTIL_TRUE(mon_done(50 + i)); /* it does not wait for ever */
+        start = now_ms();
+        virgl_renderer_resource_unref(1);
+        no_worker_since(start); /* nobody writes into these pages any more */
+        memset(mon.ram, 0, ARENA);
+    }
+    /* A new one, of graphics, has nothing of the old ones. */
+    assert_int_equal(virgl_renderer_context_create(1, 2, "gl"), 0);
+    assert_int_equal(mon_submit(1, VGR_SUBMIT_WAIT, 0, 0), 0);
+    assert_int_equal(mon.submits, 1);
+    virgl_renderer_context_destroy(1);
+    ctl = open_pages(1);
+    assert_int_equal(ctl->done, 0);
+}
+
+static void pages_are_free_when_they_are_taken(void **state)
+{
+    struct iovec *iov;
+    double start;
+    int n;
+
+    open_pages(1);
+    assert_int_equal(workers(NULL), 1);
+    start = now_ms();
+    virgl_renderer_resource_detach_iov(1, &iov, &n);
+    no_worker_since(start);
+    assert_int_equal(n, 2);
+
+    open_pages(2);
+    start = now_ms();
+    virgl_renderer_resource_unref(2);
+    no_worker_since(start);
+
+    open_pages(3);
+    virgl_renderer_ctx_detach_resource(3, 3);
+    UNTIL_TRUE(!workers(NULL));
+}
+
+static void dead_worker_is_told(void **state)
+{
+    struct vgr_control *ctl = open_pages(1);
+    pid_t pid;
+
+    hold_fence(1, 50);
+    assert_int_equal(workers(&pid), 1);
+    kill(pid, SIGKILL);
+    UNTIL_TRUE(mon_done(50) && mon_done(1001));
+    assert_int_equal(ctl->state, VGR_STATE_FAILED);
+    assert_int_equal(ctl->error, VGR_ERROR_WORKER_DIED);
+    assert_non_null(strstr(ctl->error_text, "was killed by signal 9"));
+    wait_fence(1, 51);
+    UNTIL_TRUE(mon_done(51));
+
+    /* Another context works. */
+    open_pages(2);
+}
+
+static void broker_may_come_back(void **state)
+{
+    struct vgr_control *ctl = open_pages(1);
+
+    hold_fence(1, 50);
+    end_broker();
+    UNTIL_TRUE(mon_done(50) && mon_done(1001));
+    assert_int_equal(ctl->state, VGR_STATE_FAILED);
+    assert_int_equal(ctl->error, VGR_ERROR_WORKER_DIED);
+
+    assert_int_equal(mon_claimed(2), 0);
+    assert_int_equal(mon_resource(2, 2, ARENA, ARENA), 0);
+    assert_int_equal(mon_submit(2, VGR_SUBMIT_OPEN, 2, ARENA), 0);
+    UNTIL_TRUE(control_at(2)->state == VGR_STATE_FAILED);
+    assert_non_null(strstr(control_at(2)->error_text, "cannot reach the host's broker"));
+
+    start_broker();
+    open_pages(3);
+}
+
+static void reset_drops_all(void **state)
+{
+    double start;
+
+    open_pages(1);
+    open_pages(2);
+    hold_fence(1, 50);
+    assert_int_equal(virgl_renderer_context_create(3, 2, "gl"), 0);
+    assert_int_equal(mon_blob(7, 1, ARENA), 0);
+    mon.n_fences = 0;
+    start = now_ms();
+    virgl_renderer_reset();
+    no_worker_since(start); /* the guest's memory is its firmware's now */
+    usleep(50000);
+    assert_int_equal(mon.n_fences, 0);
+    assert_int_equal(virgl_renderer_resource_unmap(7), -EINVAL);
+
+    assert_int_equal(mon_power_on(true), 0);
+    memset(mon.ram, 0, MON_RAM);
+    open_pages(1);
+    hold_fence(1, 60);
+    assert_int_equal(mon_submit(1, VGR_SUBMIT_DOORBELL, 0, 0), 0);
+    UNTIL_TRUE(mon_done(60));
+    assert_false(mon_done(50));
+}
+
+/* A broker that does not answer, as one in a debugger. */
+static void monitor_does_not_wait_for_the_broker(void **state)
+{
+    double start, slowest = 0, taken;
+
+    kill(broker, SIGSTOP);
+    for (uint32_t ctx = 1; ctx < 6; ctx++) {
+        start = now_ms();
+        assert_int_equal(mon_claimed(ctx), 0);
+        assert_int_equal(mon_resource(ctx, ctx, (ctx - 1) * ARENA, ARENA), 0);
+        assert_int_equal(mon_submit(ctx, VGR_SUBMIT_OPEN, ctx, ARENA), 0);
+        assert_int_equal(
+            virgl_renderer_context_create_fence(ctx, 0, VGR_BRIDGE_RING_LIFE, 1000 + ctx), 0);
+        wait_fence(ctx, 50 + ctx);
+        assert_int_equal(mon_submit(ctx, VGR_SUBMIT_DOORBELL, 0, 0), 0);
+        virgl_renderer_context_destroy(ctx);
+        taken = now_ms() - start;
+        slowest = taken > slowest ? taken : slowest;
+        assert_false(mon_done(1000 + ctx));
+    }
+    assert_true(slowest < 100);
+    start = now_ms();
+    virgl_renderer_resource_unref(1); /* a guest that does not keep its pages */
+    assert_true(now_ms() - start < 5 * VGR_BRIDGE_PATIENCE_MS);
+    kill(broker, SIGCONT);
+    for (uint32_t ctx = 1; ctx < 6; ctx++)
+        UNTIL_TRUE(mon_done(1000 + ctx));
+    printf("slowest: %.2f ms\n", slowest);
+}
+
+static void nothing_is_left(void **state)
+{
+    static int fds[2];
+    unsigned cycles = 0;
+
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 10; i++, cycles++) {
+            open_pages(1);
+            hold_fence(1, 50);
+            virgl_renderer_context_destroy(1);
+            virgl_renderer_resource_unref(1);
+            memset(mon.ram, 0, ARENA);
+            mon.n_fences = 0;
+        }
+        UNTIL_TRUE(!workers(NULL));
+        fds[round] = 0;
+        for (int fd = 0; fd < 512; fd++)
+            fds[round] += fcntl(fd, F_GETFD) >= 0;
+    }
+    assert_int_equal(fds[0], fds[1]);
+    assert_int_equal(cycles, 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(context_number_is_reused_at_once),
+        TEST(pages_are_free_when_they_are_taken),
+        TEST(dead_worker_is_told),
+        TEST(broker_may_come_back),
+        TEST(reset_drops_all),
+        TEST(monitor_does_not_wait_for_the_broker),
+        TEST(nothing_is_left),
+    };
+
+    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
