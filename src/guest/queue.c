@@ -59,7 +59,8 @@ struct vgr_queue *vgr_queue_new(struct vgr_conn *c, uint32_t number, uint64_t pa
     q->conn = c;
     q->number = number;
     pthread_mutex_init(&q->lock, NULL);
-    vgr_ring_producer_at(&q->ring, c->transport.arena + page, ring_size);
+    vgr_ring_producer_init(&q->ring, c->transport.arena + page,
+                           c->transport.arena + page + VGR_CONTROL_SIZE, ring_size);
     vgr_heap_init(&q->heap, heap, (end - heap) & ~(uint64_t)(VGR_HEAP_ALIGN - 1));
     q->buffer_epoch = calloc(r->max_buffers + 1, sizeof(*q->buffer_epoch));
     if (!q->buffer_epoch || vgr_handles_init(&q->buffers, r->max_buffers) ||

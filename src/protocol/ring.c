@@ -13,22 +13,12 @@
 
 /* ---- Producer ---- */
 
-void vgr_ring_producer_init(struct vgr_ring_producer *r, void *arena)
-{
-    struct vgr_control *ctl = arena;
-
-    memset(r, 0, sizeof(*r));
-    r->ctl = ctl;
-    r->data = (uint8_t *)arena + ctl->hello.ring_off;
-    r->size = ctl->hello.ring_size;
-}
-
-void vgr_ring_producer_at(struct vgr_ring_producer *r, void *page, uint32_t ring_size)
+void vgr_ring_producer_init(struct vgr_ring_producer *r, void *page, void *ring, uint32_t size)
 {
     memset(r, 0, sizeof(*r));
     r->ctl = page;
-    r->data = (uint8_t *)page + VGR_CONTROL_SIZE;
-    r->size = ring_size;
+    r->data = ring;
+    r->size = size;
 }
 
 /* Bytes from `pos` to the end of the ring. */
@@ -111,20 +101,13 @@ void vgr_ring_wait_end(struct vgr_ring_producer *r)
 
 /* ---- Consumer ---- */
 
-void vgr_ring_consumer_init(struct vgr_ring_consumer *r, void *arena, const struct vgr_hello *hello)
-{
-    memset(r, 0, sizeof(*r));
-    r->ctl = arena;
-    r->data = (const uint8_t *)arena + hello->ring_off;
-    r->size = hello->ring_size;
-}
-
-void vgr_ring_consumer_at(struct vgr_ring_consumer *r, void *page, uint32_t ring_size)
+void vgr_ring_consumer_init(struct vgr_ring_consumer *r, void *page, const void *ring,
+                            uint32_t size)
 {
     memset(r, 0, sizeof(*r));
     r->ctl = page;
-    r->data = (const uint8_t *)page + VGR_CONTROL_SIZE;
-    r->size = ring_size;
+    r->data = ring;
+    r->size = size;
 }
 
 int vgr_ring_next(struct vgr_ring_consumer *r, void *buf, uint32_t cap)

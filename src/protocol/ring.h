@@ -56,11 +56,8 @@ struct vgr_ring_producer {
     uint64_t bytes; /* ever pushed, padding included */
 };
 
-/* `arena` is the mapped arena whose hello is filled in (ring_off, ring_size). */
-void vgr_ring_producer_init(struct vgr_ring_producer *r, void *arena);
-
-/* The same for a queue whose page and ring (wire.h, QUEUE_OPEN) are at `page`. */
-void vgr_ring_producer_at(struct vgr_ring_producer *r, void *page, uint32_t ring_size);
+/* `page` is the control page or a queue's (wire.h, QUEUE_OPEN), `ring` its ring of `size` bytes. */
+void vgr_ring_producer_init(struct vgr_ring_producer *r, void *page, void *ring, uint32_t size);
 
 /* Reserves a record of `size` bytes (multiple of 8, at most a quarter of the ring) and returns where
  * to write it, or NULL when there is no room now (see vgr_ring_room) or the consumer's head is
@@ -100,12 +97,9 @@ struct vgr_ring_consumer {
     uint64_t bytes; /* ever consumed, padding included */
 };
 
-/* `hello` is the worker's private, validated copy. */
-void vgr_ring_consumer_init(struct vgr_ring_consumer *r, void *arena,
-                            const struct vgr_hello *hello);
-
-/* The same for a queue whose page and ring are at `page`. `ring_size` has been checked. */
-void vgr_ring_consumer_at(struct vgr_ring_consumer *r, void *page, uint32_t ring_size);
+/* The same for the other end. Where the ring is and its `size` have been checked. */
+void vgr_ring_consumer_init(struct vgr_ring_consumer *r, void *page, const void *ring,
+                            uint32_t size);
 
 /* Copies the next record into `buf` (8-aligned, `cap` >= a quarter of the ring). Returns its size,
  * 0 if the ring is empty, -EPROTO if positions or sizes are impossible. Padding is skipped. Does not

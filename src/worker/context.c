@@ -248,7 +248,8 @@ int vgr_ctx_handshake(struct vgr_ctx *c)
     c->record = malloc(c->hello.ring_size / 4);
     if (!c->record)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "no memory for the ring");
-    vgr_ring_consumer_init(&c->ring, c->arena.base, &c->hello);
+    vgr_ring_consumer_init(&c->ring, c->arena.base, c->arena.base + c->hello.ring_off,
+                           c->hello.ring_size);
 
     __atomic_store_n(&ctl->state, VGR_STATE_READY, __ATOMIC_SEQ_CST);
     vgr_ctx_wake(c);

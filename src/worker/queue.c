@@ -74,7 +74,8 @@ static struct vgr_ctx *make_queue(const struct vgr_ctx *c, const struct vgr_cmd_
     q->memory = c->memory;
     q->counts = &c->shared->counts[m->device];
     pthread_mutex_init(&q->running, NULL);
-    vgr_ring_consumer_at(&q->ring, c->arena.base + m->off, m->ring_size);
+    vgr_ring_consumer_init(&q->ring, c->arena.base + m->off,
+                           c->arena.base + m->off + VGR_CONTROL_SIZE, m->ring_size);
     return q;
 }
 

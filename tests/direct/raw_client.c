@@ -191,7 +191,7 @@ void raw_connect(struct raw_client *c)
         .reply_cap = 128u << 10,
     };
     assert_true(vgr_names_write(&names, c->arena + RAW_HEAP, 128u << 10) > 0);
-    vgr_ring_producer_init(&c->ring, c->arena);
+    vgr_ring_producer_init(&c->ring, c->arena, c->arena + VGR_CONTROL_SIZE, RAW_RING);
 }
 
 void raw_send_open(struct raw_client *c, uint32_t magic, uint64_t size, unsigned n_fds)

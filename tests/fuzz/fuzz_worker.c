@@ -209,7 +209,7 @@ static void open_shop(struct guest *g)
 static void commands(struct guest *g)
 {
     g->c = ready_context(g);
-    vgr_ring_producer_init(&g->ring, arena);
+    vgr_ring_producer_init(&g->ring, arena, arena + 4096, RING);
     g->next_block = BLOCKS;
     open_shop(g);
     if (sigsetjmp(gave_up, 0))
@@ -229,7 +229,7 @@ static void raw_ring(struct guest *g)
     uint32_t tail = fuzz_rarely(&g->in) ? fuzz_u32(&g->in) : fuzz_u16(&g->in) & ~7u;
 
     g->c = ready_context(g);
-    vgr_ring_producer_init(&g->ring, arena);
+    vgr_ring_producer_init(&g->ring, arena, arena + 4096, RING);
     g->c->ring.head = g->ctl->head = g->ring.head = fuzz_rarely(&g->in) ? ~7u - fuzz_u8(&g->in) : 0;
     g->ring.tail = g->ring.head + tail;
     fuzz_bytes(&g->in, arena + 4096, g->in.left < RING ? g->in.left : RING);

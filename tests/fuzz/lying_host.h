@@ -86,7 +86,8 @@ static int host_open(struct vgr_transport *t)
     ctl = control();
     host.hello = ctl->hello;
     FUZZ_CHECK(host.hello.arena_size == host.size && host.hello.reply_off < host.size);
-    vgr_ring_consumer_init(&host.ring, host.arena, &host.hello);
+    vgr_ring_consumer_init(&host.ring, host.arena, host.arena + host.hello.ring_off,
+                           host.hello.ring_size);
     host_replies();
     ctl->state = VGR_STATE_READY;
     ctl->asleep = 1;

@@ -33,8 +33,8 @@ static int setup(void **state)
     r->ctl->hello.ring_off = 4096;
     r->ctl->hello.ring_size = RING;
     r->ctl->hello.heap_off = 4096 + RING;
-    vgr_ring_producer_init(&r->p, r->arena);
-    vgr_ring_consumer_init(&r->c, r->arena, &r->ctl->hello);
+    vgr_ring_producer_init(&r->p, r->arena, (uint8_t *)r->arena + 4096, RING);
+    vgr_ring_consumer_init(&r->c, r->arena, (uint8_t *)r->arena + 4096, RING);
     *state = r;
     return 0;
 }

@@ -124,7 +124,8 @@ static struct guest guest_of(struct rig *r, uint32_t number, uint32_t off)
     struct guest g = {.r = r, .number = number};
 
     assert_int_equal(open_queue(r, number, off), 0);
-    vgr_ring_producer_at(&g.ring, r->c->arena.base + off, RING2);
+    vgr_ring_producer_init(&g.ring, r->c->arena.base + off,
+                           r->c->arena.base + off + VGR_CONTROL_SIZE, RING2);
     return g;
 }
 
