@@ -139,16 +139,19 @@ void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_
     info->memory_total = total;
 }
 
-static void make_staging(struct vgr_host_device *d)
+static void make_staging(struct vgr_host_device *d, const struct vgr_arena *arena)
 {
     ggml_backend_buffer_type_t host = ggml_backend_dev_host_buffer_type(d->dev);
 
     d->pinned = false; /* one try */
     d->staging = host ? ggml_backend_buft_alloc_buffer(host, VGR_STAGING_SIZE + FENCE_SIZE) : NULL;
     d->staging_base = d->staging ? ggml_backend_buffer_get_base(d->staging) : NULL;
+    if (d->staging_base)
+        d->dma = vgr_dma_new(d->dev, arena, d->staging_base + VGR_STAGING_SIZE);
 }
 
-ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i)
+ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i,
+                                   const struct vgr_arena *arena)
 {
     ggml_backend_dev_t dev = b->device[i].dev;
     ggml_backend_t backend = ggml_backend_dev_init(dev, NULL);
@@ -158,7 +161,7 @@ ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i)
     if (!backend)
         return NULL;
     if (b->device[i].pinned)
-        make_staging(&b->device[i]);
+        make_staging(&b->device[i], arena);
     /* GGML's own default of four threads is wrong on most machines. */
     set_n_threads = (ggml_backend_set_n_threads_t)ggml_backend_reg_get_proc_address(
         ggml_backend_dev_backend_reg(dev), "ggml_backend_set_n_threads");
@@ -167,22 +170,13 @@ ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i)
     return backend;
 }
 
-void vgr_backends_dma(struct vgr_backends *b, uint32_t i, const struct vgr_arena *arena)
-{
-    struct vgr_host_device *d = &b->device[i];
-
-    if (!d->staging_base || d->dma_tried)
-        return;
-    d->dma_tried = true;
-    d->dma = vgr_dma_new(d->dev, arena, d->staging_base + VGR_STAGING_SIZE);
-}
-
 const void *vgr_backends_stage(struct vgr_host_device *d, const void *data, uint32_t len)
 {
-    uint8_t *at = d->staging_base + d->staging_used;
+    uint8_t *at;
 
     if (!d->staging_base || len > VGR_STAGING_SIZE - d->staging_used)
         return NULL;
+    at = d->staging_base + d->staging_used;
     memcpy(at, data, len);
     d->staging_used += (len + 63) & ~63u; /* the size is a multiple of 64, too */
     return at;

@@ -29,9 +29,8 @@ struct vgr_host_device {
     ggml_backend_buffer_t staging;
     uint8_t *staging_base;
     uint32_t staging_used;
-    /* Pinned devices: lets the device write results into the arena by itself. Tried with the first stream.
-     * NULL: it cannot. */
-    bool dma_tried;
+    /* Devices with staging memory: lets the device write results into the arena by itself, NULL if it
+     * cannot. Made with the staging memory. */
     struct vgr_dma *dma;
     /* A backend that is only asked for the order of graphs: what it may note down about them must
      * not reach those that compute. Made with the first question; NULL: it has no opinion. */
@@ -52,11 +51,10 @@ int vgr_backends_load(struct vgr_backends *b, const char (*names)[64], uint32_t 
 /* Fills the wire's description of device `i`. */
 void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_device_info *info);
 
-/* A new stream of device `i` with the thread count of this machine; NULL on failure. */
-ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i);
-
-/* Gives device `i` the arena to write results into, if it can, once. Behind vgr_backends_stream(). */
-void vgr_backends_dma(struct vgr_backends *b, uint32_t i, const struct vgr_arena *arena);
+/* A new stream of device `i` with the thread count of this machine; NULL on failure. The device may write
+ * results into `arena` from then on. */
+ggml_backend_t vgr_backends_stream(struct vgr_backends *b, uint32_t i,
+                                   const struct vgr_arena *arena);
 
 /* Copies `len` bytes to the device's staging memory and returns where, or NULL if there is none or no
  * room left (then synchronize and set staging_used to 0). */

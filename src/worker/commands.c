@@ -83,10 +83,9 @@ static int cmd_stream_open(struct vgr_ctx *c, const void *cmd)
     if (s->backend)
         return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "stream %u is open already", m->stream);
     s->device = m->device;
-    s->backend = vgr_backends_stream(&c->backends, m->device);
+    s->backend = vgr_backends_stream(&c->backends, m->device, &c->arena);
     if (!s->backend)
         return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the host cannot open a stream");
-    vgr_backends_dma(&c->backends, m->device, &c->arena);
     return 0;
 }
 

@@ -31,21 +31,12 @@ struct vgr_dma *vgr_dma_new(ggml_backend_dev_t dev, const struct vgr_arena *aren
     dma->fence = fence;
     dma->arena = ggml_backend_dev_buffer_from_host_ptr(dev, arena->base, arena->size, arena->size);
     if (!dma->arena) {
-        vgr_dma_free(dma);
+        free(dma);
         return NULL;
     }
     dma->dev_base = ggml_backend_buffer_get_base(dma->arena);
     vgr_debug("%s writes results into the arena by itself", ggml_backend_dev_name(dev));
     return dma;
-}
-
-void vgr_dma_free(struct vgr_dma *dma)
-{
-    if (!dma)
-        return;
-    if (dma->arena)
-        ggml_backend_buffer_free(dma->arena);
-    free(dma);
 }
 
 bool vgr_dma_read(struct vgr_dma *dma, ggml_backend_t stream, const struct ggml_tensor *from,

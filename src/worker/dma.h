@@ -33,11 +33,8 @@ struct vgr_dma;
 
 /* Makes a buffer of `dev` from the arena; NULL if the device cannot. `fence` is eight bytes of memory
  * that the device can write asynchronously (of its host buffer type), for us alone; it must outlive the
- * result, which the caller owns. */
+ * result, which lives as long as the process. */
 struct vgr_dma *vgr_dma_new(ggml_backend_dev_t dev, const struct vgr_arena *arena, void *fence);
-
-/* NULL is fine. Nothing may be in flight. */
-void vgr_dma_free(struct vgr_dma *dma);
 
 /* Queues a read of the bytes `from`, a tensor as vgr_tensor_bytes() makes it, to address `at` of the
  * arena, behind what was queued on `stream`. False, and nothing done, if that cannot be or `dma` is
