@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/control.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 void vgr_control_fail(const struct vgr_control_io *io, enum vgr_error error, const char *text)
 {
@@ -17,4 +19,31 @@ void vgr_control_fail(const struct vgr_control_io *io, enum vgr_error error, con
         return;
     __atomic_thread_fence(__ATOMIC_RELEASE);
     io->write(io->opaque, VGR_FAILURE_OFFSET, &f.state, sizeof(f.state));
+}
+
+struct file_page {
+    int fd;
+    uint64_t offset;
+};
+
+static int file_read(void *opaque, size_t offset, void *buf, size_t len)
+{
+    const struct file_page *p = opaque;
+
+    return pread(p->fd, buf, len, (off_t)(p->offset + offset)) == (ssize_t)len ? 0 : -EIO;
+}
+
+static int file_write(void *opaque, size_t offset, const void *buf, size_t len)
+{
+    const struct file_page *p = opaque;
+
+    return pwrite(p->fd, buf, len, (off_t)(p->offset + offset)) == (ssize_t)len ? 0 : -EIO;
+}
+
+void vgr_control_fail_file(int fd, uint64_t offset, enum vgr_error error, const char *text)
+{
+    struct file_page page = {fd, offset};
+    struct vgr_control_io io = {file_read, file_write, &page};
+
+    vgr_control_fail(&io, error, text);
 }

@@ -39,4 +39,7 @@ struct vgr_control_io {
  * is the true one. The state goes last, so that whoever sees it finds the text in place. */
 void vgr_control_fail(const struct vgr_control_io *io, enum vgr_error error, const char *text);
 
+/* The same for a page that lies at `offset` of the file `fd`. The page need not be mapped. */
+void vgr_control_fail_file(int fd, uint64_t offset, enum vgr_error error, const char *text);
+
 #endif

@@ -69,32 +69,27 @@ static void drop(struct vgr_bridge_resource *res)
 
 static int page_read(void *opaque, size_t offset, void *buf, size_t len)
 {
-    const struct vgr_bridge_resource *res = opaque;
-
-    if (res->memfd >= 0)
-        return pread(res->memfd, buf, len, (off_t)offset) == (ssize_t)len ? 0 : -EIO;
-    memcpy(buf, (const char *)res->iov[0].iov_base + offset, len);
+    memcpy(buf, (const char *)opaque + offset, len);
     return 0;
 }
 
 static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
 {
-    const struct vgr_bridge_resource *res = opaque;
-
-    if (res->memfd >= 0)
-        return pwrite(res->memfd, buf, len, (off_t)offset) == (ssize_t)len ? 0 : -EIO;
-    memcpy((char *)res->iov[0].iov_base + offset, buf, len);
+    memcpy((char *)opaque + offset, buf, len);
     return 0;
 }
 
 void vgr_resource_tell(const struct vgr_bridge_resource *res, enum vgr_error error,
                        const char *text)
 {
-    struct vgr_control_io io = {page_read, page_write, (void *)res};
+    if (res->memfd >= 0) {
+        if (res->size >= VGR_CONTROL_SIZE)
+            vgr_control_fail_file(res->memfd, 0, error, text);
+    } else if (res->n_iov && res->iov[0].iov_len >= VGR_CONTROL_SIZE) {
+        struct vgr_control_io io = {page_read, page_write, res->iov[0].iov_base};
 
-    if (res->memfd >= 0 ? res->size >= VGR_CONTROL_SIZE
-                        : res->n_iov && res->iov[0].iov_len >= VGR_CONTROL_SIZE)
         vgr_control_fail(&io, error, text);
+    }
 }
 
 /* ---- The guest's memory ---- */
