@@ -8,54 +8,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "device/control.h"
 
 #define PAGE 4096u
 
+static_assert(VGR_BROKER_MAX_FDS <= VGR_FDS_MAX, "fits into a message");
+
 /* ---- Descriptors ---- */
-
-static void take_fds(struct vgr_handover *h, struct msghdr *msg)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            if (h->n_fds < VGR_BROKER_MAX_FDS)
-                h->fds[h->n_fds++] = fd;
-            else
-                close(fd);
-        }
-    }
-}
 
 ssize_t vgr_handover_receive(struct vgr_handover *h, int conn, void *buf, size_t size, bool *cut)
 {
-    struct iovec iov = {buf, size};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * (VGR_BROKER_MAX_FDS + 1))];
-    } control;
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
-    ssize_t n = recvmsg(conn, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    int flags = MSG_DONTWAIT;
+    ssize_t n = vgr_fds_receive(conn, buf, size, h->fds, VGR_BROKER_MAX_FDS, &h->n_fds, &flags);
 
-    if (n < 0)
-        return -errno;
-    /* An empty message looks like a hang-up, but may have brought descriptors all the same. */
-    take_fds(h, &msg);
-    *cut = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+    if (n >= 0)
+        *cut = flags & (MSG_TRUNC | MSG_CTRUNC);
     return n;
 }
 
@@ -195,33 +167,13 @@ const char *vgr_handover_broker(struct vgr_handover *h, const struct vgr_broker_
 
 /* ---- The control page ---- */
 
-static int page_read(void *opaque, size_t offset, void *buf, size_t len)
-{
-    const struct vgr_handover *h = opaque;
-    const struct vgr_boot_run *r = &h->runs[0];
-
-    return pread(h->arena.files[r->file], buf, len, (off_t)(r->offset + offset)) == (ssize_t)len
-               ? 0
-               : -EIO;
-}
-
-static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
-{
-    const struct vgr_handover *h = opaque;
-    const struct vgr_boot_run *r = &h->runs[0];
-
-    return pwrite(h->arena.files[r->file], buf, len, (off_t)(r->offset + offset)) == (ssize_t)len
-               ? 0
-               : -EIO;
-}
-
 void vgr_handover_fail(const struct vgr_handover *h, enum vgr_error error, const char *text)
 {
-    struct vgr_control_io io = {page_read, page_write, (void *)h};
+    const struct vgr_boot_run *first = &h->runs[0];
     int wakeup = h->fds[VGR_HANDOVER_WAKEUP];
     int flags = fcntl(wakeup, F_GETFL);
 
-    vgr_control_fail(&io, error, text);
+    vgr_control_fail_file(h->arena.files[first->file], first->offset, error, text);
     /* The client may have filled its eventfd's counter: never block on it. */
     if (flags >= 0 && !fcntl(wakeup, F_SETFL, flags | O_NONBLOCK))
         vgr_event_signal(wakeup);

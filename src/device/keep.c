@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "common/log.h"
 #include "device/listen.h"
 
@@ -18,11 +19,6 @@
 #define LASTS_MS 1000
 
 #define ANSWER_S 5
-
-union control {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int) * VGR_KEEPER_MAX_FDS)];
-};
 
 static int keeper_path(const struct vgr_keep *k, struct sockaddr_un *addr, char *why,
                        size_t why_size)
@@ -111,17 +107,9 @@ fail:
 static int find(const struct vgr_keep *k, struct vgr_kept *kept, char *why, size_t why_size)
 {
     const struct timeval limit = {.tv_sec = ANSWER_S};
-    struct iovec iov = {kept->bytes, sizeof(kept->bytes)};
-    union control control;
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
     struct sockaddr_un addr;
     ssize_t n;
-    int fd, err;
+    int fd, err, flags = 0;
 
     err = keeper_path(k, &addr, why, why_size);
     if (err)
@@ -139,21 +127,16 @@ static int find(const struct vgr_keep *k, struct vgr_kept *kept, char *why, size
         close(fd);
         return err == ECONNREFUSED ? -ENOENT : -err;
     }
-    n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+    kept->n_fds = 0;
+    n = vgr_fds_receive(fd, kept->bytes, sizeof(kept->bytes), kept->fds, VGR_KEEPER_MAX_FDS,
+                        &kept->n_fds, &flags);
     if (n < (ssize_t)sizeof(kept->head)) {
-        err = n < 0 ? errno : ENOENT;
+        err = n < 0 ? (int)-n : ENOENT;
         snprintf(why, why_size, "%s: no answer: %s", addr.sun_path, strerror(err));
         close(fd);
         return -err;
     }
     kept->len = (size_t)n;
-    kept->n_fds = 0;
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h; h = CMSG_NXTHDR(&msg, h)) {
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-            continue;
-        kept->n_fds = (unsigned)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(kept->fds, CMSG_DATA(h), kept->n_fds * sizeof(int));
-    }
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
 }
@@ -205,24 +188,13 @@ int vgr_keep_open(struct vgr_keep *k, struct vgr_loop *loop, const char *program
 
 void vgr_keep_store(struct vgr_keep *k, const struct vgr_kept *kept)
 {
-    struct iovec iov = {(void *)kept->bytes, kept->len};
-    union control control = {0};
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = CMSG_SPACE(kept->n_fds * sizeof(int)),
-    };
-    struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+    ssize_t n;
 
     if (k->watch.fd < 0)
         return;
-    h->cmsg_level = SOL_SOCKET;
-    h->cmsg_type = SCM_RIGHTS;
-    h->cmsg_len = CMSG_LEN(kept->n_fds * sizeof(int));
-    memcpy(CMSG_DATA(h), kept->fds, kept->n_fds * sizeof(int));
-    if (sendmsg(k->watch.fd, &msg, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
-        vgr_warn("vgr-keeper does not take the VM's state: %s", strerror(errno));
+    n = vgr_fds_send(k->watch.fd, kept->bytes, kept->len, kept->fds, kept->n_fds, 0);
+    if (n < 0 && n != -EPIPE && n != -ECONNRESET)
+        vgr_warn("vgr-keeper does not take the VM's state: %s", strerror((int)-n));
 }
 
 void vgr_keep_close(struct vgr_keep *k)

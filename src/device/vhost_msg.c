@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/fds.h"
+
 #define U64         sizeof(uint64_t)
 #define STATE       sizeof(struct vgr_vhost_vring_state)
 #define ADDR        sizeof(struct vgr_vhost_vring_addr)
@@ -59,51 +61,16 @@ void vgr_vhost_rx_next(struct vgr_vhost_rx *rx)
     vgr_vhost_rx_init(rx);
 }
 
-/* All descriptors that came are ours to close, also those that are too many. */
-static int take_fds(struct vgr_vhost_msg *m, struct msghdr *hdr)
-{
-    int err = hdr->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
-
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(hdr); h; h = CMSG_NXTHDR(hdr, h)) {
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
-            if (m->n_fds < VGR_VHOST_MAX_FDS) {
-                m->fds[m->n_fds++] = fd;
-            } else {
-                close(fd);
-                err = -EPROTO;
-            }
-        }
-    }
-    return err;
-}
-
 /* Adds up to `len` bytes at `to`. Returns how many, 0 for none now, -errno. */
 static ssize_t receive(int fd, struct vgr_vhost_msg *m, void *to, size_t len)
 {
-    struct iovec iov = {to, len};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * VGR_VHOST_MAX_FDS)];
-    } control;
-    struct msghdr hdr = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
-    ssize_t n = recvmsg(fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    int err;
+    int flags = MSG_DONTWAIT;
+    ssize_t n = vgr_fds_receive(fd, to, len, m->fds, VGR_VHOST_MAX_FDS, &m->n_fds, &flags);
 
     if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    err = take_fds(m, &hdr);
-    if (err)
-        return err;
+        return n == -EAGAIN || n == -EINTR ? 0 : n;
+    if (flags & MSG_CTRUNC)
+        return -EPROTO;
     return n ? n : -ECONNRESET;
 }
 

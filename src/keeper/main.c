@@ -7,6 +7,7 @@
  */
 #include "keeper/keeper.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,6 +17,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "common/fds.h"
+
+static_assert(VGR_KEEPER_MAX_FDS <= VGR_FDS_MAX, "fits into a message");
 
 struct kept {
     union {
@@ -35,11 +40,6 @@ struct keeper {
     struct kept kept;
 };
 
-union control {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int) * VGR_KEEPER_MAX_FDS)];
-};
-
 static void drop(struct kept *k)
 {
     for (unsigned i = 0; i < k->n_fds; i++)
@@ -48,42 +48,26 @@ static void drop(struct kept *k)
     k->len = 0;
 }
 
-static void take_fds(struct kept *k, struct msghdr *msg)
-{
-    for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
-        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-            continue;
-        k->n_fds = (unsigned)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(k->fds, CMSG_DATA(h), k->n_fds * sizeof(int));
-    }
-}
-
 /* Takes the front's next message, or its end. */
 static void receive(struct keeper *keeper)
 {
     static struct kept k;
-    struct iovec iov = {&k.msg, sizeof(k.msg)};
-    union control control;
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
-    ssize_t n = recvmsg(keeper->front, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    int flags = MSG_DONTWAIT;
+    ssize_t n;
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    k.n_fds = 0;
+    n = vgr_fds_receive(keeper->front, &k.msg, sizeof(k.msg), k.fds, VGR_KEEPER_MAX_FDS, &k.n_fds,
+                        &flags);
+    if (n == -EAGAIN || n == -EINTR)
         return;
     if (n <= 0) {
         close(keeper->front);
         keeper->front = -1;
         return;
     }
-    k.n_fds = 0;
-    take_fds(&k, &msg);
     drop(&keeper->kept);
     /* Half of a VM is worse than none. */
-    if (n < (ssize_t)sizeof(k.msg.head) || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ||
+    if (n < (ssize_t)sizeof(k.msg.head) || flags & (MSG_TRUNC | MSG_CTRUNC) ||
         !k.msg.head.n_watched || k.msg.head.n_watched > k.n_fds) {
         drop(&k);
         return;
@@ -97,23 +81,11 @@ static void receive(struct keeper *keeper)
 
 static bool hand_over(struct kept *k, int fd)
 {
-    static struct vgr_keeper_head none;
-    struct iovec iov = {k->len ? (void *)&k->msg : (void *)&none, k->len ? k->len : sizeof(none)};
-    union control control = {0};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    static const struct vgr_keeper_head none;
+    const void *msg = k->len ? (const void *)&k->msg : &none;
+    size_t len = k->len ? k->len : sizeof(none);
 
-    if (k->n_fds) {
-        struct cmsghdr *h;
-
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = CMSG_SPACE(k->n_fds * sizeof(int));
-        h = CMSG_FIRSTHDR(&msg);
-        h->cmsg_level = SOL_SOCKET;
-        h->cmsg_type = SCM_RIGHTS;
-        h->cmsg_len = CMSG_LEN(k->n_fds * sizeof(int));
-        memcpy(CMSG_DATA(h), k->fds, k->n_fds * sizeof(int));
-    }
-    return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)iov.iov_len;
+    return vgr_fds_send(fd, msg, len, k->fds, k->n_fds, MSG_DONTWAIT) == (ssize_t)len;
 }
 
 static void accept_front(struct keeper *k)

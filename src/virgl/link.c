@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "common/log.h"
 #include "device/broker.h"
 #include "device/control.h"
@@ -24,34 +25,11 @@
 static struct vgr_link *links;
 static struct vgr_loop *the_loop; /* the service thread's, once it has started a link */
 
-/* ---- The control page. Through the file: pointers into the guest's memory may be gone. ---- */
-
-static int page_read(void *opaque, size_t offset, void *buf, size_t len)
+/* Through the file: pointers into the guest's memory may be gone. */
+static void tell(const struct vgr_link *l, enum vgr_error error, const char *text)
 {
-    const struct vgr_link *l = opaque;
-
-    return pread(l->ram.files[l->first.file], buf, len, (off_t)(l->first.offset + offset)) ==
-                   (ssize_t)len
-               ? 0
-               : -EIO;
-}
-
-static int page_write(void *opaque, size_t offset, const void *buf, size_t len)
-{
-    const struct vgr_link *l = opaque;
-
-    return pwrite(l->ram.files[l->first.file], buf, len, (off_t)(l->first.offset + offset)) ==
-                   (ssize_t)len
-               ? 0
-               : -EIO;
-}
-
-static void tell(struct vgr_link *l, enum vgr_error error, const char *text)
-{
-    struct vgr_control_io io = {page_read, page_write, l};
-
     if (l->arena)
-        vgr_control_fail(&io, error, text);
+        vgr_control_fail_file(l->ram.files[l->first.file], l->first.offset, error, text);
 }
 
 /* ---- Life ---- */
@@ -265,36 +243,18 @@ static int send_open(const struct vgr_link *l, int conn)
         .n_files = l->ram.n_files,
         .size = l->ram.size,
     };
-    unsigned n_fds = VGR_BROKER_NFDS + l->ram.n_files;
-    int fds[VGR_BROKER_MAX_FDS];
-    union {
-        struct cmsghdr align;
-        char buf[CMSG_SPACE(sizeof(fds))];
-    } control = {0};
-    struct iovec iov = {.iov_base = &open, .iov_len = sizeof(open)};
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.buf,
-        .msg_controllen = CMSG_SPACE(n_fds * sizeof(int)),
-    };
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    int err = 0;
+    int fds[VGR_BROKER_MAX_FDS] = {make_runs_file(&l->ram), l->doorbell, l->wakeup_fd};
+    ssize_t n;
 
-    fds[0] = make_runs_file(&l->ram);
     if (fds[0] < 0)
         return fds[0];
-    fds[1] = l->doorbell;
-    fds[2] = l->wakeup_fd;
     memcpy(&fds[VGR_BROKER_NFDS], l->ram.files, l->ram.n_files * sizeof(int));
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-    memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-    if (sendmsg(conn, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof(open))
-        err = -errno;
+    n = vgr_fds_send(conn, &open, sizeof(open), fds, VGR_BROKER_NFDS + l->ram.n_files,
+                     MSG_DONTWAIT);
     close(fds[0]);
-    return err;
+    if (n < 0)
+        return (int)n;
+    return n == (ssize_t)sizeof(open) ? 0 : -EPIPE;
 }
 
 /* Without the lock: nobody else touches a link's connection before the service thread has it. */

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/fds.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+ssize_t vgr_fds_send(int sock, const void *buf, size_t len, const int *fds, unsigned n, int flags)
+{
+    struct iovec iov = {(void *)buf, len};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * VGR_FDS_MAX)];
+    } control = {0};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t sent;
+
+    if (n > VGR_FDS_MAX)
+        return -E2BIG;
+    if (n) {
+        struct cmsghdr *h;
+
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+        h = CMSG_FIRSTHDR(&msg);
+        h->cmsg_level = SOL_SOCKET;
+        h->cmsg_type = SCM_RIGHTS;
+        h->cmsg_len = CMSG_LEN(n * sizeof(int));
+        memcpy(CMSG_DATA(h), fds, n * sizeof(int));
+    }
+    sent = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
+    return sent < 0 ? -errno : sent;
+}
+
+ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max, unsigned *n,
+                        int *flags)
+{
+    struct iovec iov = {buf, len};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * (VGR_FDS_MAX + 1))];
+    } control;
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof(control.bytes),
+    };
+    ssize_t got = recvmsg(sock, &msg, *flags | MSG_CMSG_CLOEXEC);
+
+    if (got < 0)
+        return -errno;
+    *flags = msg.msg_flags;
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h; h = CMSG_NXTHDR(&msg, h)) {
+        if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
+            if (*n < max) {
+                fds[(*n)++] = fd;
+            } else {
+                close(fd);
+                *flags |= MSG_CTRUNC;
+            }
+        }
+    }
+    return got;
+}
