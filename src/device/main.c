@@ -144,6 +144,17 @@ static int probe_worker(const struct vgr_worker_pool *pool)
     return status ? -ENODEV : 0;
 }
 
+/* Listens on the path that `option` names. The descriptor, or -errno, which was said. */
+static int listen_on(const char *option, const char *path, int type, mode_t mode)
+{
+    char why[256];
+    int fd = vgr_listen(path, type, mode, why, sizeof(why));
+
+    if (fd < 0)
+        vgr_error("%s: %s", option, why);
+    return fd;
+}
+
 static void keeper_renewed(struct vgr_keep *k)
 {
     vgr_vhost_keeper_renewed(&vgr_container_of(k, struct vgr_program, keep)->vhost);
@@ -177,7 +188,6 @@ static int start_keeper(struct vgr_program *p, const struct vgr_options *o)
 static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
                        const struct vgr_capset *capset)
 {
-    char why[256];
     int fd, err;
 
     if (o->fd >= 0) {
@@ -188,11 +198,9 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
         }
         return 0;
     }
-    fd = vgr_listen(o->socket_path, SOCK_STREAM, 0777, why, sizeof(why));
-    if (fd < 0) {
-        vgr_error("--socket-path: %s", why);
+    fd = listen_on("--socket-path", o->socket_path, SOCK_STREAM, 0777);
+    if (fd < 0)
         return fd;
-    }
     err = vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, fd, o->socket_path);
     if (err) {
         vgr_error("cannot start: %s", strerror(-err));
@@ -209,38 +217,29 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
 static int start_direct(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
-    char why[256];
-    int fd = vgr_listen(o->direct_path, SOCK_SEQPACKET, 0777, why, sizeof(why));
+    int fd = listen_on("--direct", o->direct_path, SOCK_SEQPACKET, 0777);
 
-    if (fd < 0) {
-        vgr_error("--direct: %s", why);
+    if (fd < 0)
         return fd;
-    }
     return vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path, false);
 }
 
 static int start_broker(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
-    char why[256];
-    int fd = vgr_listen(o->broker_path, SOCK_STREAM, 0777, why, sizeof(why));
+    int fd = listen_on("--broker", o->broker_path, SOCK_STREAM, 0777);
 
-    if (fd < 0) {
-        vgr_error("--broker: %s", why);
+    if (fd < 0)
         return fd;
-    }
     return vgr_direct_init(&p->broker, &p->loop, &p->pool, capset, fd, o->broker_path, true);
 }
 
 static int start_stats(struct vgr_program *p, const struct vgr_options *o)
 {
-    char why[256];
-    int fd = vgr_listen(o->stats_path, SOCK_STREAM, 0600, why, sizeof(why));
+    int fd = listen_on("--stats", o->stats_path, SOCK_STREAM, 0600);
 
-    if (fd < 0) {
-        vgr_error("--stats: %s", why);
+    if (fd < 0)
         return fd;
-    }
     return vgr_stats_init(&p->stats, &p->loop, &p->pool, fd, o->stats_path);
 }
 
