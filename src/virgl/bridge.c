@@ -128,17 +128,13 @@ static bool has(const struct vgr_bridge_context *c, uint32_t res)
 bool vgr_bridge_attach(uint32_t ctx, uint32_t res)
 {
     struct vgr_bridge_context *c;
-    bool ours = false;
+    bool ours;
 
     pthread_mutex_lock(&vgr_bridge_lock);
     c = find_claimed(ctx);
-    if (c) {
-        ours = true;
-        if (!has(c, res) && c->n_attached < VGR_BRIDGE_MAX_ATTACHED)
-            c->attached[c->n_attached++] = res;
-    } else if (vgr_resource_find_blob(res)) {
-        ours = true; /* virglrenderer does not know it */
-    }
+    ours = c || vgr_resource_find_blob(res); /* which virglrenderer does not know */
+    if (c && !has(c, res) && c->n_attached < VGR_BRIDGE_MAX_ATTACHED)
+        c->attached[c->n_attached++] = res;
     pthread_mutex_unlock(&vgr_bridge_lock);
     return ours;
 }
@@ -146,23 +142,19 @@ bool vgr_bridge_attach(uint32_t ctx, uint32_t res)
 bool vgr_bridge_detach(uint32_t ctx, uint32_t res)
 {
     struct vgr_bridge_context *c;
-    bool ours = false;
+    bool ours;
 
     pthread_mutex_lock(&vgr_bridge_lock);
     c = find_claimed(ctx);
-    if (c) {
-        ours = true;
-        for (unsigned i = 0; i < c->n_attached; i++) {
-            if (c->attached[i] == res) {
-                c->attached[i] = c->attached[--c->n_attached];
-                break;
-            }
+    ours = c || vgr_resource_find_blob(res);
+    for (unsigned i = 0; c && i < c->n_attached; i++) {
+        if (c->attached[i] == res) {
+            c->attached[i] = c->attached[--c->n_attached];
+            break;
         }
-        if (c->link && c->link->arena && c->link->arena->node.id == res)
-            vgr_link_end(c->link);
-    } else if (vgr_resource_find_blob(res)) {
-        ours = true;
     }
+    if (c && c->link && c->link->arena && c->link->arena->node.id == res)
+        vgr_link_end(c->link);
     pthread_mutex_unlock(&vgr_bridge_lock);
     return ours;
 }
