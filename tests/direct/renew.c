@@ -8,13 +8,14 @@
  * while later rounds work. Prints the slowest failure in ms, and descriptors and mappings of this
  * process after the second round and after the last.
  */
-#include <dirent.h>
 #include <ggml-backend.h>
 #include <ggml.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "holdings.h"
 
 #define N 1024
 
@@ -85,32 +86,10 @@ static bool compute(struct job *j, float value)
     return true;
 }
 
-static int count_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
-
-static int count_maps(void)
-{
-    FILE *f = fopen("/proc/self/maps", "r");
-    char line[512];
-    int n = 0;
-
-    while (fgets(line, sizeof(line), f))
-        n += strchr(line, '\n') != NULL;
-    fclose(f);
-    return n;
-}
-
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 3, fds = 0, maps = 0;
+    int rounds = argc > 1 ? atoi(argv[1]) : 3;
+    unsigned fds = 0, maps = 0;
     struct job first;
     double slowest = 0;
     ggml_backend_dev_t dev;
@@ -146,7 +125,7 @@ int main(int argc, char **argv)
             maps = count_maps();
         }
     }
-    printf("%.0f %d %d %d %d\n", slowest, fds, count_fds(), maps, count_maps());
+    printf("%.0f %u %u %u %u\n", slowest, fds, count_fds(), maps, count_maps());
     close_job(&first);
     return 0;
 }

@@ -15,7 +15,6 @@
  */
 #include "fuzz.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -28,6 +27,7 @@
 #include "device/direct.h"
 #include "device/listen.h"
 #include "fake_worker.h"
+#include "holdings.h"
 #include "send_fds.h"
 #include "test_loop.h"
 
@@ -47,17 +47,6 @@ struct rig {
 };
 
 static char path[64];
-
-static unsigned open_files(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (d && readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 static int make_memfd(uint64_t size, bool seal)
 {
@@ -192,7 +181,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct rig r;
-    unsigned before = open_files();
+    unsigned before = count_fds();
 
     memset(&r, 0, sizeof(r));
     r.in = (struct fuzz_in){data, size};
@@ -200,6 +189,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < ACTIONS && r.in.left; i++)
         act(&r);
     teardown(&r);
-    FUZZ_CHECK(open_files() == before);
+    FUZZ_CHECK(count_fds() == before);
     return 0;
 }

@@ -8,37 +8,12 @@
  * how many were opened, how many failed, and the descriptors and mappings of this process after the tenth
  * and after the last.
  */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "guest/conn.h"
-
-static unsigned count_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
-static unsigned count_maps(void)
-{
-    FILE *f = fopen("/proc/self/maps", "r");
-    char line[512];
-    unsigned n = 0;
-
-    while (f && fgets(line, sizeof(line), f))
-        n += strchr(line, '\n') != NULL;
-    if (f)
-        fclose(f);
-    return n;
-}
+#include "holdings.h"
 
 /* A connection that can send a command and see it done. */
 static bool visit(void)

@@ -4,13 +4,13 @@
  */
 #include "test_gpu.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "common/log.h"
 #include "device/watchdog.h"
 #include "fake_worker.h"
+#include "holdings.h"
 
 static void worker_gets_the_arena(void **state)
 {
@@ -330,21 +330,10 @@ static void removed_memory_ends_its_contexts(void **state)
     UNTIL(f, !f->pool.alive);
 }
 
-static int count_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
-
 static void contexts_leave_nothing_behind(void **state)
 {
     struct fixture *f = *state;
-    int before;
+    unsigned before;
 
     assert_int_equal(vgr_worker_pool_prepare(&f->pool), 0);
     before = count_fds();
