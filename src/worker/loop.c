@@ -70,6 +70,13 @@ static bool wanted(const struct vgr_ctx *c)
     return vgr_queue_wanted(c) > c->done;
 }
 
+/* And has all that is waited for been run? To complete every command before would be to wait for the
+ * device each time. Where several queues wait here, the last one's command counts. */
+static bool owed(const struct vgr_ctx *c)
+{
+    return wanted(c) && vgr_queue_wanted(c) <= c->ring.seq;
+}
+
 /* Runs what is in the ring. */
 static void drain(struct vgr_ctx *c)
 {
@@ -88,7 +95,7 @@ static void drain(struct vgr_ctx *c)
         vgr_counts_set(c->counts, VGR_COUNTER_RING_BYTES, c->ring.bytes);
         if (vgr_ctx_dispatch(c, h))
             return;
-        if (!c->dirty || (h->flags & VGR_CMD_F_AWAIT) || wanted(c))
+        if (!c->dirty || (h->flags & VGR_CMD_F_AWAIT) || owed(c))
             complete(c);
     }
 }

@@ -87,6 +87,10 @@ static int teardown_three(void **state)
             if (q->buffers[b].buffer)
                 ggml_backend_buffer_free(q->buffers[b].buffer);
         }
+        for (uint32_t b = 1; b <= VGR_CTX_MAX_STREAMS; b++) {
+            if (q->streams[b].backend)
+                ggml_backend_free(q->streams[b].backend);
+        }
         if (q->sleep_fd > 0)
             close(q->sleep_fd);
         free(q->record);
@@ -320,6 +324,34 @@ static void test_copies_keep_the_order_of_both_queues(void **state)
     assert_int_equal(r->ctl->state, VGR_STATE_READY);
 }
 
+/* Eight downloads, and another queue that waits for the last: the device is waited for once. */
+static void test_a_wait_from_elsewhere_is_one_wait_for_the_device(void **state)
+{
+    struct rig *r = *state;
+    struct guest a, b;
+    struct vgr_cmd_stream open = {.stream = 1, .device = 1};
+    struct vgr_cmd_data get = {.buffer = 1, .stream = 1, .len = 64, .data_off = DATA + 4096};
+    struct vgr_ctx *q;
+    uint64_t seq = 0;
+
+    r->c->backends.device[1].async = true;
+    a = guest_of(r, 1, PAGE2);
+    b = guest_of(r, 2, PAGE3);
+    q = r->shared.queue[1];
+    alloc_in(&a, 1, 4096);
+    done(&a, PUSH(&a, open, VGR_CMD_STREAM_OPEN));
+    assert_int_equal(q->counts->counters[VGR_COUNTER_SYNCS], 0);
+
+    pthread_mutex_lock(&q->running);
+    for (int i = 0; i < 8; i++)
+        seq = PUSH(&a, get, VGR_CMD_GET);
+    seq = wait_for(&b, 1, seq);
+    UNTIL(vgr_queue_wanted(q));
+    pthread_mutex_unlock(&q->running);
+    done(&b, seq);
+    assert_int_equal(q->counts->counters[VGR_COUNTER_SYNCS], 1);
+}
+
 static void test_bad_copies_end_the_context(void **state)
 {
     struct rig *r = *state;
@@ -423,6 +455,7 @@ int main(void)
         Q(test_further_queues_open_none),
         Q(test_a_queue_serves_no_other_device),
         Q(test_copies_keep_the_order_of_both_queues),
+        Q(test_a_wait_from_elsewhere_is_one_wait_for_the_device),
         Q(test_bad_copies_end_the_context),
         Q(test_waiting_for_no_queue_ends_the_context),
         Q(test_waiting_for_what_was_never_sent_ends_the_context),
