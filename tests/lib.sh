@@ -5,6 +5,7 @@
 set -euo pipefail
 
 vm=$VGR_TOP/tools/vgr-vm
+front=${VGR_FRONT:-vhost-user} # of $vm
 whole=$VGR_TOP/tools/llama-whole
 models=$VGR_TOP/build/models
 

@@ -315,7 +315,7 @@ static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
         close_events(c);
         return err;
     }
-    c->worker.relayed = true;
+    c->worker.attached = VGR_ATTACHED_VM;
     c->worker.tell = tell_overdue;
     return 0;
 }

@@ -142,6 +142,7 @@ static bool client_open(struct vgr_direct_client *c, const union message *m)
         snprintf(text, sizeof(text), "the host cannot start a worker: %s", strerror(-err));
         return refuse(c, VGR_ERROR_INTERNAL, text);
     }
+    c->worker.attached = c->d->broker ? VGR_ATTACHED_BRIDGE : VGR_ATTACHED_DIRECT;
     c->worker.tell = tell_overdue;
     vgr_info("context %u opened by a %s, arena %llu MiB", c->worker.number, who(c->d),
              (unsigned long long)(size >> 20));

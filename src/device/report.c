@@ -11,6 +11,11 @@
 
 static const struct vgr_counter_info worker_info[] = {VGR_COUNTERS_WORKER(VGR_COUNTER_ROW)};
 static const struct vgr_counter_info front_info[] = {VGR_COUNTERS_FRONT(VGR_COUNTER_ROW)};
+static const char *const attachment[] = {
+    [VGR_ATTACHED_DIRECT] = "direct",
+    [VGR_ATTACHED_BRIDGE] = "bridge",
+    [VGR_ATTACHED_VM] = "vm",
+};
 
 /* A context as it was when the report began: a metric's samples are together in Prometheus' format,
  * so each worker is read once, and its numbers are written in many places. */
@@ -97,7 +102,7 @@ static void json_context(FILE *out, const struct snapshot *s)
     const struct vgr_worker *w = s->worker;
 
     fprintf(out, "    {\n      \"context\": %u,\n      \"attached\": \"%s\",\n", w->number,
-            w->relayed ? "vm" : "direct");
+            attachment[w->attached]);
     fprintf(out, "      \"worker_pid\": %d,\n      \"devices\": [", (int)w->pid);
     for (unsigned i = 0; i < s->page.n_devices; i++) {
         fputs(i ? ", \"" : "\"", out);
@@ -108,7 +113,7 @@ static void json_context(FILE *out, const struct snapshot *s)
     put_value(out, VGR_UNIT_SECONDS, w->started_ns);
     fprintf(out, ",\n      \"arena_bytes\": %llu", (unsigned long long)w->arena_size);
     json_counters(out, "      ", worker_info, VGR_COUNTER_COUNT, w->seen);
-    if (w->relayed)
+    if (w->attached == VGR_ATTACHED_VM)
         json_counters(out, "      ", front_info, VGR_FRONT_COUNT, w->front);
     fputs("\n    }", out);
 }
@@ -182,7 +187,7 @@ static const uint64_t *seen_value(const struct snapshot *s, unsigned i)
 
 static const uint64_t *front_value(const struct snapshot *s, unsigned i)
 {
-    return s->worker->relayed ? &s->worker->front[i] : NULL;
+    return s->worker->attached == VGR_ATTACHED_VM ? &s->worker->front[i] : NULL;
 }
 
 static void samples(const struct report *r, const char *name, const char *suffix,
@@ -263,7 +268,7 @@ static void prometheus(const struct report *r)
         fputs("vgr_context_info", out);
         labels(out, &r->contexts[i]);
         fprintf(out, ",worker_pid=\"%d\",attached=\"%s\"} 1\n", (int)w->pid,
-                w->relayed ? "vm" : "direct");
+                attachment[w->attached]);
     }
     head(out, "context_start_time", "_seconds", false, "of a context",
          "when it was opened, Unix time");

@@ -71,6 +71,13 @@ struct vgr_arena {
     unsigned n_runs;
 };
 
+/* How the guest of a worker is attached. */
+enum vgr_attachment {
+    VGR_ATTACHED_DIRECT, /* a program on this host */
+    VGR_ATTACHED_BRIDGE, /* a VM, by the bridge in its monitor: doorbells and wake-ups go through that */
+    VGR_ATTACHED_VM, /* a VM, by the front, which relays them and counts them in front[] */
+};
+
 struct vgr_worker {
     struct vgr_watch watch; /* the pidfd */
     struct vgr_worker_pool *pool;
@@ -79,9 +86,7 @@ struct vgr_worker {
     uint32_t number; /* of the context, for log lines */
     uint32_t slot;   /* in the account of device memory */
     bool killed;
-    /* Its context is a VM's: doorbells and wake-ups go through the front, which counts them in
-     * front[] and sets this after the start. */
-    bool relayed;
+    enum vgr_attachment attached; /* how its guest is; set by the front after the start */
     uint64_t front[VGR_FRONT_COUNT];
     int counts_fd; /* struct vgr_counts_page, one for each queue */
     uint64_t arena_size;

@@ -9,8 +9,9 @@
   stats.py agree-async SOCKET LINE       the same, on a device that computes behind its calls
   stats.py library PLUGIN                opens a connection and asks the library, in this process
   stats.py has SOCKET NAME=VALUE...      the totals or figures of vgr-device are so, in both formats
-  stats.py vm SOCKET                     waits for a VM's context to come and go; prints the totals
-  stats.py vm-agrees FILE LINE           what that printed is what the guest in the VM counts
+  stats.py vm SOCKET vm|bridge           waits for a VM's context to come and go, attached that way;
+                                         prints the totals
+  stats.py vm-agrees FILE vm|bridge LINE what that printed is what the guest in the VM counts
 """
 
 import ctypes
@@ -211,7 +212,7 @@ def has(path, *wanted):
         check(series == {(): float(value)}, f"{name}: {series} instead of {value}")
 
 
-def vm(path):
+def vm(path, attached):
     end, seen = time.time() + 200, 0
     while time.time() < end:
         time.sleep(0.1)
@@ -222,15 +223,20 @@ def vm(path):
             continue
         for context in stats["contexts"]:
             seen += 1
-            check(context["attached"] == "vm" and "fences_held" in context, f"says {context}")
+            check(context["attached"] == attached, f"says {context}")
+            check(("fences_held" in context) == (attached == "vm"), f"says {context}")
         if seen and not stats["contexts"]:
             return stats["totals"]
     sys.exit("stats.py: no context came and went")
 
 
-def vm_agrees(path, line):
+def vm_agrees(path, attached, line):
     totals, guest = json.load(open(path)), parse_line(line)
     figures = same_figures(guest, totals)
+    if attached == "bridge":  # which relays without telling
+        check(totals["front_doorbells"] == totals["fences"] == totals["front_wakeups"] == 0, "relays")
+        check(0 < totals["doorbells"] <= guest["doorbells"], "doorbells")
+        return figures + 2
     for name, one, other in (("doorbells", guest["doorbells"], totals["front_doorbells"]),
                              ("sleeps", guest["sleeps"], totals["fences"])):
         check(one and abs(one - other) <= 5, f"{name}: the guest counts {one:.0f}, the front {other}")
@@ -271,7 +277,7 @@ def main():
     elif command == "library":
         library(path)
     elif command == "vm":
-        print(json.dumps(vm(path)))
+        print(json.dumps(vm(path, *rest)))
     elif command == "vm-agrees":
         print(vm_agrees(path, *rest), "figures agree")
     else:

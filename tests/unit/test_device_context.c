@@ -120,7 +120,7 @@ static void fence_is_held_until_the_worker_wakes(void **state)
     assert_int_equal(response(f, 5)->fence_id, 77);
     assert_int_equal(control(f)->done, 1);
     /* The operator is told of all that went through here: one wake-up was for READY. */
-    assert_true(context(f, 1)->worker.relayed);
+    assert_int_equal(context(f, 1)->worker.attached, VGR_ATTACHED_VM);
     assert_int_equal(context(f, 1)->worker.front[VGR_FRONT_DOORBELLS], 1);
     assert_int_equal(context(f, 1)->worker.front[VGR_FRONT_WAKEUPS], 2);
     assert_int_equal(context(f, 1)->worker.front[VGR_FENCES_HELD], 1);

@@ -310,7 +310,7 @@ static void a_vm_context_has_the_fronts_counters(void **state)
     struct fixture *f = *state;
 
     start(f);
-    f->worker.relayed = true;
+    f->worker.attached = VGR_ATTACHED_VM;
     f->worker.front[VGR_FENCES_HELD] = 5;
     report(f, vgr_report_prometheus);
     must_say(f, "\nvgr_context_fences_held_total{context=\"1\",device=\"Fake0\"} 5\n");
@@ -319,15 +319,34 @@ static void a_vm_context_has_the_fronts_counters(void **state)
     must_say(f, "\n      \"fences_held\": 5");
 }
 
+/* Its doorbells and wake-ups go through the bridge: to say 0 of them would be wrong. */
+static void a_bridged_context_has_none_of_them(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    f->worker.attached = VGR_ATTACHED_BRIDGE;
+    report(f, vgr_report_prometheus);
+    must_say(f, ",attached=\"bridge\"} 1\n");
+    assert_null(strstr(f->text, "vgr_context_fences_held_total{"));
+    report(f, vgr_report_json);
+    must_say(f, "\"attached\": \"bridge\"");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(each_counter_is_told_in_both),   T(queues_are_added_up),
-        T(names_cannot_break_the_text),    T(counters_never_go_down),
-        T(time_counts_while_it_runs),      T(a_live_worker_is_told_and_its_end_goes_to_the_totals),
-        T(a_worker_that_fails_is_counted), T(a_vm_context_has_the_fronts_counters),
+        T(each_counter_is_told_in_both),
+        T(queues_are_added_up),
+        T(names_cannot_break_the_text),
+        T(counters_never_go_down),
+        T(time_counts_while_it_runs),
+        T(a_live_worker_is_told_and_its_end_goes_to_the_totals),
+        T(a_worker_that_fails_is_counted),
+        T(a_vm_context_has_the_fronts_counters),
+        T(a_bridged_context_has_none_of_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ status=0
 exit "$status"
 TEXT
 status=0
-"$vm" --device CPU --work "$VGR_SCRATCH" -- bash /run/vgr/guest.sh 2>&1 |
+"$vm" --device "${VGR_TEST_DEVICE:-CPU}" --work "$VGR_SCRATCH" -- bash /run/vgr/guest.sh 2>&1 |
     sed 's/\x1b\[[0-9;]*m//g' | tee "$VGR_SCRATCH/out" || status=$?
 [ "$status" -eq 0 ] || fail "test-backend-ops ended with status $status"
 passed=0

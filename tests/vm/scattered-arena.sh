@@ -29,7 +29,8 @@ for pipe in to_free:
 sys.exit(subprocess.call(sys.argv[1:]))
 TEXT
 pieces=3000
-"$vm" --device CPU --device-arg --max-mappings --device-arg $pieces \
+# With the bridge, too, the arena is to be the guest's memory.
+VGR_HOSTMEM=off "$vm" --device CPU --device-arg --max-mappings --device-arg $pieces \
     --device-arg --log-level --device-arg debug --append transparent_hugepage_shmem=never \
     --env VGR_LOG=debug --work "$VGR_SCRATCH" -- bash -c '
     python3 /run/vgr/scatter.py "$@" -dev VirtGPU0 -ngl 99 >/run/vgr/text 2>/run/vgr/log' \
