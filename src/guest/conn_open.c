@@ -324,8 +324,8 @@ static int connect_host(struct vgr_transport *t, const struct vgr_host *h)
 {
     const char *path = getenv("VGR_DIRECT");
 
-    if (h->node[0])
-        return vgr_transport_drm(t, h->node);
+    if (h->node.path[0])
+        return vgr_transport_drm(t, &h->node);
     return vgr_transport_direct(t, path ? path : "");
 }
 

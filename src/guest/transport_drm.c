@@ -413,18 +413,45 @@ static int is_render_node(const struct dirent *d)
 static const struct vgr_transport none = {
     .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1, .fence = -1};
 
-int vgr_transport_drm(struct vgr_transport *t, const char *node)
+/* Where the node is now: if its driver is bound anew while we hold the old one, it gets another name. */
+static void find_node(const struct vgr_node *node, char path[VGR_NODE_SIZE])
 {
+    char pattern[sizeof(node->device) + 16];
+    glob_t g = {0};
+
+    strcpy(path, node->path);
+    snprintf(pattern, sizeof(pattern), "%s/drm/renderD*", node->device);
+    if (node->device[0] && !glob(pattern, 0, NULL, &g))
+        snprintf(path, VGR_NODE_SIZE, "/dev/dri/%.32s", strrchr(g.gl_pathv[0], '/') + 1);
+    globfree(&g);
+}
+
+static void set_node(struct vgr_node *node, const char *name)
+{
+    char link[300], *device;
+
+    snprintf(node->path, sizeof(node->path), "/dev/dri/%.32s", name);
+    snprintf(link, sizeof(link), "/sys/class/drm/%s/device", name);
+    device = realpath(link, NULL);
+    if (device && strlen(device) < sizeof(node->device))
+        strcpy(node->device, device);
+    free(device);
+}
+
+int vgr_transport_drm(struct vgr_transport *t, const struct vgr_node *node)
+{
+    char path[VGR_NODE_SIZE];
     int err;
 
     *t = none;
-    err = try_node(t, node);
+    find_node(node, path);
+    err = try_node(t, path);
     if (err == -EBUSY)
-        vgr_say_error("%s does not answer", node);
+        vgr_say_error("%s does not answer", path);
     return err;
 }
 
-unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max)
+unsigned vgr_transport_drm_find(struct vgr_node *nodes, unsigned max)
 {
     struct dirent **list = NULL;
     char path[300], busy[300] = "", denied[300] = "";
@@ -439,11 +466,11 @@ unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max)
         int err = -ENODEV;
 
         snprintf(path, sizeof(path), "/dev/dri/%s", list[i]->d_name);
-        if (found < max && strlen(path) < VGR_NODE_SIZE)
+        if (found < max)
             err = try_node(&t, path);
         if (!err) {
             drm_close(&t);
-            strcpy(nodes[found++], path);
+            set_node(&nodes[found++], list[i]->d_name);
         } else if (err == -EBUSY) {
             strcpy(busy, path);
         } else if (err == -EACCES && is_virtio_gpu_by_sysfs(list[i]->d_name)) {
