@@ -37,7 +37,7 @@ struct vgr_transport_ops {
     const char *name;
     bool alive_is_quick; /* alive() only looks, it does not ask */
     bool sleep_is_cheap; /* sleep() is a plain system call, and the wake-up another */
-    /* Allocates the arena, zeroed and mapped. */
+    /* Allocates the arena, zeroed and mapped. -ETIMEDOUT: nobody is there to do so. */
     int (*arena)(struct vgr_transport *t, uint64_t size);
     /* Hands the arena, with its hello filled in, to the host. */
     int (*open)(struct vgr_transport *t);

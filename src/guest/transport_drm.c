@@ -89,6 +89,26 @@ static int submit(struct vgr_transport *t, enum vgr_submit_op op, int *fence)
     return 0;
 }
 
+static bool wait_fence(int fence, int64_t timeout_ns)
+{
+    struct pollfd p = {.fd = fence, .events = POLLIN};
+    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+
+    return ppoll(&p, 1, &ts, NULL) > 0;
+}
+
+static bool drm_alive(struct vgr_transport *t)
+{
+    int fence = -1;
+    bool answered;
+
+    if (submit(t, VGR_SUBMIT_DOORBELL, &fence))
+        return false;
+    answered = wait_fence(fence, ALIVE_MS * INT64_C(1000000));
+    close(fence);
+    return answered;
+}
+
 static void drm_drop(struct vgr_transport *t)
 {
     struct drm_gem_close c = {.handle = t->bo};
@@ -198,7 +218,10 @@ static int drm_arena(struct vgr_transport *t, uint64_t size)
     t->arena_size = size;
     if (t->bridged && has_param(t->fd, VIRTGPU_PARAM_RESOURCE_BLOB) &&
         has_param(t->fd, VIRTGPU_PARAM_HOST_VISIBLE)) {
-        /* Whether the host has made it shows in the mapping only. */
+        /* Whether the host has made it shows in the mapping only, for which the kernel waits where no
+         * signal reaches: nothing of that where nobody answers. */
+        if (t->rings && !drm_alive(t))
+            return -ETIMEDOUT;
         err = make_blob(t);
         if (!err)
             err = map_arena(t);
@@ -220,14 +243,6 @@ static int drm_doorbell(struct vgr_transport *t)
     return submit(t, VGR_SUBMIT_DOORBELL, NULL);
 }
 
-static bool wait_fence(int fence, int64_t timeout_ns)
-{
-    struct pollfd p = {.fd = fence, .events = POLLIN};
-    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-
-    return ppoll(&p, 1, &ts, NULL) > 0;
-}
-
 static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
 {
     struct timespec pause = {.tv_nsec = timeout_ns < NAP_NS ? timeout_ns : NAP_NS};
@@ -241,18 +256,6 @@ static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
         close(t->fence);
         t->fence = -1;
     }
-}
-
-static bool drm_alive(struct vgr_transport *t)
-{
-    int fence = -1;
-    bool answered;
-
-    if (submit(t, VGR_SUBMIT_DOORBELL, &fence))
-        return false;
-    answered = wait_fence(fence, ALIVE_MS * INT64_C(1000000));
-    close(fence);
-    return answered;
 }
 
 static void drm_close(struct vgr_transport *t)
