@@ -36,6 +36,7 @@ void probe_issue(struct probe *p);
 void probe_idle(struct probe *p);
 void probe_upload(struct probe *p);
 void probe_pinned(struct probe *p);
+void probe_pinned_async(struct probe *p);
 void probe_download(struct probe *p);
 void probe_memcpy(struct probe *p);
 

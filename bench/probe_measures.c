@@ -61,10 +61,12 @@ static int compare(const void *a, const void *b)
 
 /* ---- Measuring ---- */
 
+typedef void step_fn(struct probe *p, void *user, long i);
+
 /* Calls step() over and over and keeps the time of each, `total` counts the warm-up too. Prints its
  * line. `rate_bytes` makes a time into GB/s; the high percentiles are still the slow ones. */
-static void measure(struct probe *p, const char *name, long most, double rate_bytes,
-                    void (*step)(struct probe *p, void *user, long i), void *user)
+static void measure(struct probe *p, const char *name, long most, double rate_bytes, step_fn *step,
+                    void *user)
 {
     long iterations = p->iterations < most ? p->iterations : most;
     double end = probe_now_us() + (double)p->seconds * 1e6, start, q[5];
@@ -256,6 +258,20 @@ static void upload_step(struct probe *p, void *user, long i)
         probe_die("upload: other bytes than those written");
 }
 
+/* What llama.cpp does with its inputs: the program leaves the bytes alone until the device has them. */
+static void async_upload_step(struct probe *p, void *user, long i)
+{
+    struct transfer *x = user;
+    uint8_t last[4];
+
+    x->data[x->bytes - 1] = (uint8_t)i;
+    ggml_backend_tensor_set_async(p->backend, x->t, x->data, 0, x->bytes);
+    ggml_backend_tensor_get_async(p->backend, x->t, last, x->bytes - sizeof(last), sizeof(last));
+    ggml_backend_synchronize(p->backend);
+    if (memcmp(last, x->data + x->bytes - sizeof(last), sizeof(last)) != 0)
+        probe_die("asynchronous upload: other bytes than those written");
+}
+
 static void download_step(struct probe *p, void *user, long i)
 {
     struct transfer *x = user;
@@ -286,8 +302,9 @@ static void fill(uint8_t *data, size_t bytes)
 }
 
 /* Measures uploads from `data`, or downloads into it. */
-static void measure_transfer(struct probe *p, const char *name, uint8_t *data, bool down)
+static void measure_transfer(struct probe *p, const char *name, uint8_t *data, step_fn *step)
 {
+    bool down = step == download_step;
     struct ggml_context *ctx = new_context(1);
     struct transfer x = {.t = ggml_new_tensor_1d(ctx, GGML_TYPE_I8, (int64_t)p->bytes),
                          .data = data,
@@ -300,7 +317,7 @@ static void measure_transfer(struct probe *p, const char *name, uint8_t *data, b
     fill(data, p->bytes);
     memcpy(copy, data, p->bytes);
     ggml_backend_tensor_set(x.t, data, 0, p->bytes);
-    measure(p, name, TRANSFERS, (double)p->bytes, down ? download_step : upload_step, &x);
+    measure(p, name, TRANSFERS, (double)p->bytes, step, &x);
     if (!down) {
         memset(data, 0, p->bytes - 1);
         copy[p->bytes - 1] = data[p->bytes - 1];
@@ -313,24 +330,24 @@ static void measure_transfer(struct probe *p, const char *name, uint8_t *data, b
     ggml_free(ctx);
 }
 
-static void upload_or_download(struct probe *p, const char *name, bool down)
+static void from_plain_memory(struct probe *p, const char *name, step_fn *step)
 {
     uint8_t *data = malloc(p->bytes);
 
     if (!data)
         probe_die("no memory");
-    measure_transfer(p, name, data, down);
+    measure_transfer(p, name, data, step);
     free(data);
 }
 
 void probe_upload(struct probe *p)
 {
-    upload_or_download(p, "upload", false);
+    from_plain_memory(p, "upload", upload_step);
 }
 
 void probe_download(struct probe *p)
 {
-    upload_or_download(p, "download", true);
+    from_plain_memory(p, "download", download_step);
 }
 
 void probe_memcpy(struct probe *p)
@@ -346,17 +363,27 @@ void probe_memcpy(struct probe *p)
     free(x.data);
 }
 
-void probe_pinned(struct probe *p)
+static void from_host_buffer(struct probe *p, const char *name, step_fn *step)
 {
     ggml_backend_buffer_type_t type = ggml_backend_dev_host_buffer_type(p->dev);
     ggml_backend_buffer_t buffer = type ? ggml_backend_buft_alloc_buffer(type, p->bytes) : NULL;
 
     if (!buffer) {
-        printf("{\"measure\": \"pinned\", \"device\": \"%s\", \"unit\": \"GB/s\", \"n\": 0, "
+        printf("{\"measure\": \"%s\", \"device\": \"%s\", \"unit\": \"GB/s\", \"n\": 0, "
                "\"p50\": null}\n",
-               ggml_backend_dev_name(p->dev));
+               name, ggml_backend_dev_name(p->dev));
         return;
     }
-    measure_transfer(p, "pinned", ggml_backend_buffer_get_base(buffer), false);
+    measure_transfer(p, name, ggml_backend_buffer_get_base(buffer), step);
     ggml_backend_buffer_free(buffer);
+}
+
+void probe_pinned(struct probe *p)
+{
+    from_host_buffer(p, "pinned", upload_step);
+}
+
+void probe_pinned_async(struct probe *p)
+{
+    from_host_buffer(p, "pinned_async", async_upload_step);
 }

@@ -28,15 +28,16 @@ static void usage(void)
            "\n"
            "Measures a GGML device and prints a line of JSON for each MEASURE:\n"
            "\n"
-           "  open      the time from the first look for devices until the device is there, ms\n"
-           "  rtt       reading 4 bytes of a tensor, us\n"
-           "  step      a decoding step without work: 9 inputs, 529 nodes, 1 output, us\n"
-           "  issue     the part of a step until all is asked for: the caller's own share, us\n"
-           "  upload    setting a tensor of --bytes and reading 4 bytes back, GB/s\n"
-           "  pinned    the same from the device's host buffer type, GB/s (null: it has none)\n"
-           "  download  reading a tensor of --bytes, GB/s\n"
-           "  memcpy    a copy of --bytes in this process, GB/s\n"
-           "  idle      a step, then nothing for --seconds; prints its line before that\n"
+           "  open          the time from the first look for devices until the device is there, ms\n"
+           "  rtt           reading 4 bytes of a tensor, us\n"
+           "  step          a decoding step without work: 9 inputs, 529 nodes, 1 output, us\n"
+           "  issue         the part of a step until all is asked for: the caller's own share, us\n"
+           "  upload        setting a tensor of --bytes and reading 4 bytes back, GB/s\n"
+           "  pinned        the same from the device's host buffer type, GB/s (null: it has none)\n"
+           "  pinned_async  the same by asynchronous calls, as llama.cpp uploads its inputs, GB/s\n"
+           "  download      reading a tensor of --bytes, GB/s\n"
+           "  memcpy        a copy of --bytes in this process, GB/s\n"
+           "  idle          a step, then nothing for --seconds; prints its line before that\n"
            "\n"
            "  --device NAME     the device (default: the first)\n"
            "  --plugin FILE     load this backend only (default: all that GGML finds)\n"
@@ -141,9 +142,16 @@ static const struct {
     const char *name;
     void (*run)(struct probe *p);
 } measures[] = {
-    {"open", print_open},         {"rtt", probe_rtt},       {"step", probe_step},
-    {"issue", probe_issue},       {"upload", probe_upload}, {"pinned", probe_pinned},
-    {"download", probe_download}, {"memcpy", probe_memcpy}, {"idle", probe_idle},
+    {"open", print_open},
+    {"rtt", probe_rtt},
+    {"step", probe_step},
+    {"issue", probe_issue},
+    {"upload", probe_upload},
+    {"pinned", probe_pinned},
+    {"pinned_async", probe_pinned_async},
+    {"download", probe_download},
+    {"memcpy", probe_memcpy},
+    {"idle", probe_idle},
 };
 
 /* The index of a measure. */

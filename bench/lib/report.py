@@ -32,7 +32,7 @@ BUDGET = (
     ("doorbells per token while the worker polls", "doorbells_per_token_worker_polls", "0"),
     ("doorbells per token while the worker sleeps", "doorbells_per_token_worker_sleeps", "1"),
     ("ring bytes per token besides payload", "ring_bytes_besides_payload_per_token", "<= 512"),
-    ("copies of what lies in the host buffer type", "host_buffer_copies", "0"),
+    ("copies of an asynchronous upload from the host buffer type", "host_buffer_copies", "0"),
     ("empty round trip, us", "rtt_us", "<= 3"),
     ("upload, of memcpy", "upload_over_memcpy", ">= 0.85"),
     ("waits while a model loads", "load_waits", "<= 100"),

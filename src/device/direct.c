@@ -275,10 +275,13 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
 
 void vgr_direct_finish(struct vgr_direct *d)
 {
+    struct vgr_direct_client *next;
+
     vgr_listener_close(&d->listener);
-    while (d->first) {
-        vgr_loop_close(d->loop, &d->first->timer);
-        vgr_loop_close(d->loop, &d->first->watch);
-        client_free(d->first);
+    for (struct vgr_direct_client *c = d->first; c; c = next) {
+        next = c->next;
+        vgr_loop_close(d->loop, &c->timer);
+        vgr_loop_close(d->loop, &c->watch);
+        client_free(c);
     }
 }

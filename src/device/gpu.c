@@ -95,6 +95,7 @@ static uint32_t create_resource(struct request *r)
         free(res);
         return err == -ENOSPC ? VGR_GPU_ERR_OUT_OF_MEMORY : VGR_GPU_ERR_RESOURCE_ID;
     }
+    /* cppcheck-suppress memleak; the table holds it */
     return VGR_GPU_OK;
 }
 

@@ -122,6 +122,7 @@ static const char *check_runs(const struct vgr_handover *h, const uint64_t *file
         const struct vgr_boot_run *r = &h->runs[i];
         uint64_t end;
 
+        /* NOLINTNEXTLINE(clang-analyzer-security.ArrayBound): make_runs() made room for n_runs. */
         if (r->file >= h->arena.n_files || !r->length || r->offset % PAGE || r->length % PAGE ||
             __builtin_add_overflow(r->offset, r->length, &end) || end > file_sizes[r->file] ||
             __builtin_add_overflow(sum, r->length, &sum))

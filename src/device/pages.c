@@ -9,15 +9,18 @@
 
 int vgr_pages_add(struct vgr_pages *p, uint64_t gpa, uint32_t len)
 {
-    struct vgr_page_run *last = p->n ? &p->runs[p->n - 1] : NULL;
     uint64_t end;
 
     if (!len || __builtin_add_overflow(gpa, len, &end))
         return -EINVAL;
-    if (last && last->gpa + last->len == gpa) {
-        last->len += len;
-        p->size += len;
-        return 0;
+    if (p->n) {
+        struct vgr_page_run *last = &p->runs[p->n - 1];
+
+        if (last->gpa + last->len == gpa) {
+            last->len += len;
+            p->size += len;
+            return 0;
+        }
     }
     if (p->n == p->cap) {
         uint32_t cap = p->cap ? 2 * p->cap : 16;
@@ -41,36 +44,43 @@ void vgr_pages_free(struct vgr_pages *p)
 
 /* An arena in the making. */
 struct draft {
-    struct vgr_arena *arena;
-    struct vgr_boot_run *runs; /* room for max_runs */
+    struct vgr_arena arena;
+    struct vgr_boot_run *runs; /* the arena's, room for max_runs */
     unsigned max_runs;
-    const struct vgr_mem_region *seen[VGR_BOOT_MAX_FILES]; /* one region of each file */
+    struct {
+        dev_t dev;
+        ino_t ino;
+    } seen[VGR_BOOT_MAX_FILES]; /* the arena's files */
 };
 
 /* The index of a region's file among the arena's, added if new; two regions of one file share. */
 static int file_index(struct draft *d, const struct vgr_mem_region *r)
 {
-    struct vgr_arena *arena = d->arena;
+    struct vgr_arena *arena = &d->arena;
 
     for (unsigned i = 0; i < arena->n_files; i++) {
-        if (d->seen[i]->dev == r->dev && d->seen[i]->ino == r->ino)
+        if (d->seen[i].dev == r->dev && d->seen[i].ino == r->ino)
             return (int)i;
     }
     if (arena->n_files == VGR_BOOT_MAX_FILES)
         return -E2BIG;
-    d->seen[arena->n_files] = r;
+    d->seen[arena->n_files].dev = r->dev;
+    d->seen[arena->n_files].ino = r->ino;
     arena->files[arena->n_files] = r->fd;
     return (int)arena->n_files++;
 }
 
 static int append_run(struct draft *d, int file, uint64_t offset, uint64_t length)
 {
-    struct vgr_arena *arena = d->arena;
-    struct vgr_boot_run *last = arena->n_runs ? &d->runs[arena->n_runs - 1] : NULL;
+    struct vgr_arena *arena = &d->arena;
 
-    if (last && last->file == (uint32_t)file && last->offset + last->length == offset) {
-        last->length += length;
-        return 0;
+    if (arena->n_runs) {
+        struct vgr_boot_run *last = &d->runs[arena->n_runs - 1];
+
+        if (last->file == (uint32_t)file && last->offset + last->length == offset) {
+            last->length += length;
+            return 0;
+        }
     }
     if (arena->n_runs == d->max_runs)
         return -E2BIG;
@@ -111,7 +121,7 @@ static int translate(struct draft *d, const struct vgr_guestmem *m, uint64_t gpa
 int vgr_pages_to_arena(const struct vgr_pages *p, const struct vgr_guestmem *m, uint64_t size,
                        unsigned max_runs, struct vgr_arena *arena)
 {
-    struct draft d = {.arena = arena, .max_runs = max_runs};
+    struct draft d = {.max_runs = max_runs};
     uint64_t left = size;
     int err = 0;
 
@@ -133,9 +143,9 @@ int vgr_pages_to_arena(const struct vgr_pages *p, const struct vgr_guestmem *m, 
     }
     if (err) {
         free(d.runs);
-        memset(arena, 0, sizeof(*arena));
         return err;
     }
+    *arena = d.arena;
     arena->size = size;
     arena->runs = d.runs;
     return 0;

@@ -43,8 +43,9 @@ static int take(struct report *r, const struct vgr_worker_pool *pool)
         return -1;
     memcpy(r->total, pool->ended, sizeof(r->total));
     memcpy(r->front_total, pool->front_ended, sizeof(r->front_total));
-    for (r->n = 0; w; w = w->next, r->n++) {
-        struct snapshot *s = &r->contexts[pool->alive - 1 - r->n];
+    r->n = pool->alive;
+    for (unsigned at = r->n; at-- > 0; w = w->next) { /* the youngest comes first */
+        struct snapshot *s = &r->contexts[at];
 
         s->worker = w;
         vgr_worker_read(w, &s->page);

@@ -276,7 +276,11 @@ int vgr_stats_init(struct vgr_stats *s, struct vgr_loop *loop, const struct vgr_
 
 void vgr_stats_finish(struct vgr_stats *s)
 {
+    struct vgr_stats_client *next;
+
     vgr_listener_close(&s->listener);
-    while (s->first)
-        client_free(s->first);
+    for (struct vgr_stats_client *c = s->first; c; c = next) {
+        next = c->next;
+        client_free(c);
+    }
 }

@@ -201,7 +201,7 @@ int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker
 
 int vgr_vhost_connect(struct vgr_vhost *v, int fd)
 {
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(int), peer_len = sizeof(peer);
     int type;
 

@@ -35,15 +35,16 @@ struct state {
 static_assert(sizeof(struct state) <= VGR_KEEPER_MAX_BYTES, "fits into a message");
 static_assert(3 + VGR_GUESTMEM_REGIONS + 2 * VGR_VHOST_QUEUES <= VGR_KEEPER_MAX_FDS, "fits");
 
-static int map_record(int fd, struct vgr_vhost_record **record)
+/* NULL: errno says why. */
+static struct vgr_vhost_record *map_record(int fd)
 {
-    void *p = mmap(NULL, sizeof(**record), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct vgr_vhost_record *record;
+    void *p = mmap(NULL, sizeof(*record), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
     if (p == MAP_FAILED)
-        return -errno;
-    madvise(p, sizeof(**record), MADV_DONTFORK);
-    *record = p;
-    return 0;
+        return NULL;
+    madvise(p, sizeof(*record), MADV_DONTFORK);
+    return p;
 }
 
 static void set_record(struct vgr_vhost *v, struct vgr_vhost_record *record)
@@ -58,14 +59,11 @@ void vgr_vhost_record_open(struct vgr_vhost *v)
 {
     struct vgr_vhost_record *record = NULL;
     int fd = memfd_create("vgr-record", MFD_CLOEXEC);
-    int err = fd < 0 ? -errno : 0;
 
-    if (!err && ftruncate(fd, sizeof(*record)) < 0)
-        err = -errno;
-    if (!err)
-        err = map_record(fd, &record);
-    if (err) {
-        vgr_warn("nothing of this VM's device will outlive this process: %s", strerror(-err));
+    if (fd >= 0 && !ftruncate(fd, sizeof(*record)))
+        record = map_record(fd);
+    if (!record) {
+        vgr_warn("nothing of this VM's device will outlive this process: %m");
         if (fd >= 0)
             close(fd);
         return;
@@ -196,7 +194,7 @@ static bool hung_up(int fd)
 
 static int restore(struct vgr_vhost *v, const struct state *s, struct vgr_kept *kept)
 {
-    struct vgr_vhost_record *record = NULL;
+    struct vgr_vhost_record *record;
     unsigned at = 0;
     int err;
 
@@ -204,9 +202,9 @@ static int restore(struct vgr_vhost *v, const struct state *s, struct vgr_kept *
     if (s->has_display)
         v->display_fd = next_fd(kept, &at);
     v->record_fd = next_fd(kept, &at);
-    err = map_record(v->record_fd, &record);
-    if (err)
-        return err;
+    record = map_record(v->record_fd);
+    if (!record)
+        return -errno;
     set_record(v, record);
     err = restore_memory(v, s, kept, &at);
     if (err)

@@ -33,7 +33,7 @@ static struct used_elem *used_ring(const struct vgr_vq *q)
 
 static uint16_t *avail_event(const struct vgr_vq *q)
 {
-    return q->used + 2 + 4 * q->size;
+    return q->used + 2 + 4 * (size_t)q->size;
 }
 
 static uint16_t load(const uint16_t *p)

@@ -57,11 +57,11 @@ static bool read_field(const struct vgr_worker *w, unsigned queue, size_t at, vo
            (ssize_t)size;
 }
 
-static bool read_since(const struct vgr_worker *w, unsigned queue, uint64_t *since)
+static bool read_since(const struct vgr_worker *w, unsigned queue, uint64_t *ns)
 {
     size_t at = offsetof(struct vgr_counts_page, since[VGR_COUNTER_COMPUTING]);
 
-    return read_field(w, queue, at, since, sizeof(*since)) && *since;
+    return read_field(w, queue, at, ns, sizeof(*ns)) && *ns;
 }
 
 uint32_t vgr_worker_queues(const struct vgr_worker *w)

@@ -36,7 +36,7 @@ struct vgr_waiter; /* queue_wait.c */
 
 /* One of the guest's devices, or the socket of the direct front. conn_life.c's. */
 struct vgr_host {
-    char node[VGR_NODE_SIZE];       /* "": the direct front */
+    struct vgr_node node;           /* its path is "": the direct front */
     struct vgr_conn *current, *old; /* old: replaced, still held; linked by `older` */
     int64_t failed_at;              /* the last attempt to renew, if it failed: seconds, else 0 */
 };

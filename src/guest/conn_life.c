@@ -71,14 +71,14 @@ static time_t now_s(void)
 
 static void open_hosts(void)
 {
-    char nodes[VGR_MAX_HOSTS][VGR_NODE_SIZE] = {{0}};
+    struct vgr_node nodes[VGR_MAX_HOSTS] = {0};
     const char *path = getenv("VGR_DIRECT");
     unsigned n = path && *path ? 1 : vgr_transport_drm_find(nodes, VGR_MAX_HOSTS);
 
     for (unsigned i = 0; i < n; i++) {
         struct vgr_host *h = &hosts[n_hosts];
 
-        strcpy(h->node, nodes[i]);
+        h->node = nodes[i];
         h->current = open_one(h);
         n_hosts += h->current != NULL;
     }

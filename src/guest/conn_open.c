@@ -324,8 +324,8 @@ static int connect_host(struct vgr_transport *t, const struct vgr_host *h)
 {
     const char *path = getenv("VGR_DIRECT");
 
-    if (h->node[0])
-        return vgr_transport_drm(t, h->node);
+    if (h->node.path[0])
+        return vgr_transport_drm(t, &h->node);
     return vgr_transport_direct(t, path ? path : "");
 }
 
@@ -347,6 +347,10 @@ static int attempt(struct vgr_conn *c, uint64_t *size)
     if (!*size)
         *size = first_size(&t->capset);
     err = t->ops->arena(t, *size);
+    if (err == -ETIMEDOUT) {
+        vgr_say_error("the host does not answer");
+        goto fail;
+    }
     if (err) {
         vgr_say_debug("arena of %llu bytes: %s", (unsigned long long)*size, strerror(-err));
         err = -EAGAIN;

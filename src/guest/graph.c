@@ -206,29 +206,23 @@ static int add_leaf(struct vgr_graphs *g, const struct ggml_tensor *t, struct vg
     return 0;
 }
 
-/* The reference of node `self` to `t`; `itself`: it may be that. */
+/* The index of `t`, which node `self` refers to; `itself`: it may be that. */
 static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self, bool itself,
-                 uint32_t *ref, const struct ggml_tensor **culprit)
+                 uint32_t *index, const struct ggml_tensor **culprit)
 {
     struct vgr_graph_map *e = map_find(g, t);
-    uint32_t index;
-    int err;
 
-    if (e->epoch == g->map_epoch) {
-        index = e->index;
-        if (index < g->scratch.n_nodes && index >= self && !(index == self && itself)) {
-            *culprit = t;
-            return -ENOTSUP;
-        }
-    } else {
+    if (e->epoch != g->map_epoch) {
         /* Half full is where a table of this kind begins to be slow. */
         if (g->map_used >= g->map_cap / 2)
             return -ENOSPC;
-        err = add_leaf(g, t, e, &index, culprit);
-        if (err)
-            return err;
+        return add_leaf(g, t, e, index, culprit);
     }
-    *ref = index + 1;
+    *index = e->index;
+    if (*index < g->scratch.n_nodes && *index >= self && !(*index == self && itself)) {
+        *culprit = t;
+        return -ENOTSUP;
+    }
     return 0;
 }
 
@@ -236,7 +230,7 @@ static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t 
                     const struct ggml_tensor **culprit)
 {
     struct vgr_graph_body *b = &g->scratch;
-    uint32_t ref;
+    uint32_t index;
     int err;
 
     if (t->op == GGML_OP_MAP_CUSTOM1 || t->op == GGML_OP_MAP_CUSTOM2 ||
@@ -253,18 +247,18 @@ static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t 
     for (int s = 0; s < VGR_SRCS; s++) {
         if (!t->src[s])
             continue;
-        err = refer(g, t->src[s], self, true, &ref, culprit);
+        err = refer(g, t->src[s], self, true, &index, culprit);
         if (err)
             return err;
-        vgr_graph_records(b)[self].src[s] = ref;
-        if (ref <= b->n_nodes)
-            b->uses[ref - 1]++;
+        vgr_graph_records(b)[self].src[s] = index + 1;
+        if (index < b->n_nodes)
+            b->uses[index]++;
     }
     if (t->view_src) {
-        err = refer(g, t->view_src, self, false, &ref, culprit);
+        err = refer(g, t->view_src, self, false, &index, culprit);
         if (err)
             return err;
-        vgr_graph_records(b)[self].view_src = ref;
+        vgr_graph_records(b)[self].view_src = index + 1;
     }
     return 0;
 }

@@ -37,7 +37,7 @@ struct vgr_transport_ops {
     const char *name;
     bool alive_is_quick; /* alive() only looks, it does not ask */
     bool sleep_is_cheap; /* sleep() is a plain system call, and the wake-up another */
-    /* Allocates the arena, zeroed and mapped. */
+    /* Allocates the arena, zeroed and mapped. -ETIMEDOUT: nobody is there to do so. */
     int (*arena)(struct vgr_transport *t, uint64_t size);
     /* Hands the arena, with its hello filled in, to the host. */
     int (*open)(struct vgr_transport *t);
@@ -56,12 +56,19 @@ struct vgr_transport_ops {
 
 #define VGR_NODE_SIZE 64u /* of a render node's path */
 
+/* A device's render node. */
+struct vgr_node {
+    char path[VGR_NODE_SIZE]; /* when it was found */
+    /* Its folder in sysfs, which it keeps when its driver is bound anew. "": not known. */
+    char device[256];
+};
+
 /* Looks for devices: their render nodes, `max` at most, in order. Returns their number; if there is
  * none but one that might be and cannot be used, it says why. */
-unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max);
+unsigned vgr_transport_drm_find(struct vgr_node *nodes, unsigned max);
 
 /* Connects to the device at `node`. -errno if it is none, or not any more. */
-int vgr_transport_drm(struct vgr_transport *t, const char *node);
+int vgr_transport_drm(struct vgr_transport *t, const struct vgr_node *node);
 
 /* Connects to the direct front's socket at `path`. -errno after saying why. */
 int vgr_transport_direct(struct vgr_transport *t, const char *path);

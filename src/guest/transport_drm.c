@@ -89,6 +89,26 @@ static int submit(struct vgr_transport *t, enum vgr_submit_op op, int *fence)
     return 0;
 }
 
+static bool wait_fence(int fence, int64_t timeout_ns)
+{
+    struct pollfd p = {.fd = fence, .events = POLLIN};
+    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+
+    return ppoll(&p, 1, &ts, NULL) > 0;
+}
+
+static bool drm_alive(struct vgr_transport *t)
+{
+    int fence = -1;
+    bool answered;
+
+    if (submit(t, VGR_SUBMIT_DOORBELL, &fence))
+        return false;
+    answered = wait_fence(fence, ALIVE_MS * INT64_C(1000000));
+    close(fence);
+    return answered;
+}
+
 static void drm_drop(struct vgr_transport *t)
 {
     struct drm_gem_close c = {.handle = t->bo};
@@ -198,7 +218,10 @@ static int drm_arena(struct vgr_transport *t, uint64_t size)
     t->arena_size = size;
     if (t->bridged && has_param(t->fd, VIRTGPU_PARAM_RESOURCE_BLOB) &&
         has_param(t->fd, VIRTGPU_PARAM_HOST_VISIBLE)) {
-        /* Whether the host has made it shows in the mapping only. */
+        /* Whether the host has made it shows in the mapping only, for which the kernel waits where no
+         * signal reaches: nothing of that where nobody answers. */
+        if (t->rings && !drm_alive(t))
+            return -ETIMEDOUT;
         err = make_blob(t);
         if (!err)
             err = map_arena(t);
@@ -220,14 +243,6 @@ static int drm_doorbell(struct vgr_transport *t)
     return submit(t, VGR_SUBMIT_DOORBELL, NULL);
 }
 
-static bool wait_fence(int fence, int64_t timeout_ns)
-{
-    struct pollfd p = {.fd = fence, .events = POLLIN};
-    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-
-    return ppoll(&p, 1, &ts, NULL) > 0;
-}
-
 static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
 {
     struct timespec pause = {.tv_nsec = timeout_ns < NAP_NS ? timeout_ns : NAP_NS};
@@ -241,18 +256,6 @@ static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
         close(t->fence);
         t->fence = -1;
     }
-}
-
-static bool drm_alive(struct vgr_transport *t)
-{
-    int fence = -1;
-    bool answered;
-
-    if (submit(t, VGR_SUBMIT_DOORBELL, &fence))
-        return false;
-    answered = wait_fence(fence, ALIVE_MS * INT64_C(1000000));
-    close(fence);
-    return answered;
 }
 
 static void drm_close(struct vgr_transport *t)
@@ -413,18 +416,45 @@ static int is_render_node(const struct dirent *d)
 static const struct vgr_transport none = {
     .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1, .fence = -1};
 
-int vgr_transport_drm(struct vgr_transport *t, const char *node)
+/* Where the node is now: if its driver is bound anew while we hold the old one, it gets another name. */
+static void find_node(const struct vgr_node *node, char path[VGR_NODE_SIZE])
 {
+    char pattern[sizeof(node->device) + 16];
+    glob_t g = {0};
+
+    strcpy(path, node->path);
+    snprintf(pattern, sizeof(pattern), "%s/drm/renderD*", node->device);
+    if (node->device[0] && !glob(pattern, 0, NULL, &g))
+        snprintf(path, VGR_NODE_SIZE, "/dev/dri/%.32s", strrchr(g.gl_pathv[0], '/') + 1);
+    globfree(&g);
+}
+
+static void set_node(struct vgr_node *node, const char *name)
+{
+    char link[300], *device;
+
+    snprintf(node->path, sizeof(node->path), "/dev/dri/%.32s", name);
+    snprintf(link, sizeof(link), "/sys/class/drm/%s/device", name);
+    device = realpath(link, NULL);
+    if (device && strlen(device) < sizeof(node->device))
+        strcpy(node->device, device);
+    free(device);
+}
+
+int vgr_transport_drm(struct vgr_transport *t, const struct vgr_node *node)
+{
+    char path[VGR_NODE_SIZE];
     int err;
 
     *t = none;
-    err = try_node(t, node);
+    find_node(node, path);
+    err = try_node(t, path);
     if (err == -EBUSY)
-        vgr_say_error("%s does not answer", node);
+        vgr_say_error("%s does not answer", path);
     return err;
 }
 
-unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max)
+unsigned vgr_transport_drm_find(struct vgr_node *nodes, unsigned max)
 {
     struct dirent **list = NULL;
     char path[300], busy[300] = "", denied[300] = "";
@@ -439,11 +469,11 @@ unsigned vgr_transport_drm_find(char (*nodes)[VGR_NODE_SIZE], unsigned max)
         int err = -ENODEV;
 
         snprintf(path, sizeof(path), "/dev/dri/%s", list[i]->d_name);
-        if (found < max && strlen(path) < VGR_NODE_SIZE)
+        if (found < max)
             err = try_node(&t, path);
         if (!err) {
             drm_close(&t);
-            strcpy(nodes[found++], path);
+            set_node(&nodes[found++], list[i]->d_name);
         } else if (err == -EBUSY) {
             strcpy(busy, path);
         } else if (err == -EACCES && is_virtio_gpu_by_sysfs(list[i]->d_name)) {

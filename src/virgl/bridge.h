@@ -96,22 +96,22 @@ bool vgr_bridge_detach(uint32_t ctx, uint32_t res);
 bool vgr_bridge_blob(const struct vgr_virgl_blob_args *args, int *result);
 
 /* Is it a blob of ours? `size` may be NULL. */
-bool vgr_bridge_is_blob(uint32_t res, uint64_t *size);
+bool vgr_bridge_is_blob(uint32_t id, uint64_t *size);
 
 /* A blob of ours: a duplicate of its memfd, mapping it at a place of our or (`at`) of the caller's
  * choice, and undoing the former. All return 0 (or the descriptor), -errno, or -ENOENT: it is none. */
-int vgr_bridge_blob_fd(uint32_t res);
-int vgr_bridge_map(uint32_t res, void *at, void **map, uint64_t *size);
-int vgr_bridge_unmap(uint32_t res);
+int vgr_bridge_blob_fd(uint32_t id);
+int vgr_bridge_map(uint32_t id, void *at, void **map, uint64_t *size);
+int vgr_bridge_unmap(uint32_t id);
 
 /* A resource has backing in the guest's memory. */
-void vgr_bridge_backed(uint32_t res, const struct iovec *iov, unsigned n);
+void vgr_bridge_backed(uint32_t id, const struct iovec *iov, unsigned n);
 
 /* It is about to lose it: nobody of ours uses it when this returns (see above). */
-void vgr_bridge_unbacked(uint32_t res);
+void vgr_bridge_unbacked(uint32_t id);
 
 /* True: it was a blob of ours and is gone. */
-bool vgr_bridge_unref(uint32_t res);
+bool vgr_bridge_unref(uint32_t id);
 
 /* Ends all there is: the machine is reset, or ends. */
 void vgr_bridge_reset(void);

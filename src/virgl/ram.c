@@ -156,11 +156,13 @@ static int file_index(struct vgr_ram *ram, struct known *known, const struct reg
 
 static int append(struct vgr_ram *ram, unsigned *cap, int file, uint64_t offset, uint64_t length)
 {
-    struct vgr_boot_run *last = ram->n_runs ? &ram->runs[ram->n_runs - 1] : NULL;
+    if (ram->n_runs) {
+        struct vgr_boot_run *last = &ram->runs[ram->n_runs - 1];
 
-    if (last && last->file == (uint32_t)file && last->offset + last->length == offset) {
-        last->length += length;
-        return 0;
+        if (last->file == (uint32_t)file && last->offset + last->length == offset) {
+            last->length += length;
+            return 0;
+        }
     }
     if (ram->n_runs == *cap) {
         unsigned more = *cap ? 2 * *cap : 64;
@@ -179,7 +181,7 @@ static int append(struct vgr_ram *ram, unsigned *cap, int file, uint64_t offset,
 static int find_runs(struct vgr_ram *ram, const struct regions *all, const struct iovec *iov,
                      unsigned n, uint64_t size)
 {
-    struct known known[VGR_BOOT_MAX_FILES];
+    struct known known[VGR_BOOT_MAX_FILES] = {0};
     unsigned cap = 0;
 
     for (unsigned i = 0; i < n && ram->size < size; i++) {

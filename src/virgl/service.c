@@ -58,7 +58,7 @@ int vgr_service_connect(void)
 
 int vgr_service_ask(struct vgr_capset *capset)
 {
-    struct vgr_broker_hello hello;
+    struct vgr_broker_hello hello = {0};
     const char *path = getenv("VGR_BROKER");
     struct pollfd p = {.events = POLLIN};
     ssize_t n = -1;

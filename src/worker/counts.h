@@ -20,6 +20,7 @@
 #define VGR_WORKER_COUNTS_H
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -28,7 +29,7 @@
 
 #define VGR_COUNTS_PAGE   4096u
 #define VGR_COUNTS_QUEUES 16u
-#define VGR_COUNTS_SIZE   (VGR_COUNTS_QUEUES * VGR_COUNTS_PAGE)
+#define VGR_COUNTS_SIZE   ((size_t)VGR_COUNTS_QUEUES * VGR_COUNTS_PAGE)
 
 /* A worker waits for its devices before they have more graphs than this to do: nothing else bounds
  * what a driver must keep for them. */

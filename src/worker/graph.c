@@ -20,11 +20,12 @@ static int admit(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, 
     return i < g->n_nodes ? vgr_tensor_check_op(c, t, g->device, why) : 0;
 }
 
-static int check_handle(struct vgr_ctx *c, uint32_t handle)
+static bool is_handle(struct vgr_ctx *c, uint32_t handle)
 {
-    if (!handle || handle > VGR_CTX_MAX_GRAPHS)
-        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "graph handle %u is out of range", handle);
-    return 0;
+    if (handle && handle <= VGR_CTX_MAX_GRAPHS)
+        return true;
+    vgr_ctx_fail(c, VGR_ERROR_HANDLE, "graph handle %u is out of range", handle);
+    return false;
 }
 
 static int refuse(struct vgr_ctx *c, uint32_t handle, const struct vgr_host_graph *g, uint32_t i,
@@ -71,7 +72,7 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
     const char *why = "";
     int ret = -1;
 
-    if (check_handle(c, handle))
+    if (!is_handle(c, handle))
         return -1;
     if (vgr_codec_graph(payload, len, VGR_CTX_MAX_TENSORS, &d, &wire, &why))
         return vgr_ctx_fail(c, VGR_ERROR_GRAPH, "graph %u: %s", handle, why);
@@ -115,7 +116,7 @@ fail:
 
 static struct vgr_host_graph *find(struct vgr_ctx *c, uint32_t handle)
 {
-    if (check_handle(c, handle))
+    if (!is_handle(c, handle))
         return NULL;
     if (!c->graphs[handle])
         vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no graph %u", handle);

@@ -36,7 +36,10 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
     }
     ggml_reset(c->query);
 
-    for (int i = n - 1; i >= 0; i--) {
+    /* The last one first, for what it is a source of. There is one at least. */
+    do {
+        int i = --n;
+
         t[i] = vgr_graph_blank(c->query);
         /* What this host does not know is not supported; that is an answer, not a failure. */
         if (vgr_tensor_describe(c, t[i], &wire[i], &why))
@@ -46,7 +49,7 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
         for (int s = 0; s < VGR_SRCS; s++)
             t[i]->src[s] = vgr_graph_by_ref(t, wire[i].src[s]);
         t[i]->view_src = vgr_graph_by_ref(t, wire[i].view_src);
-    }
+    } while (n > 0);
     if (!vgr_tensor_check_op(c, t[0], device, &why)) {
         reply->supported = 1;
         reply->offload = ggml_backend_dev_offload_op(dev->dev, t[0]);

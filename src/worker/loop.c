@@ -28,7 +28,7 @@
 #include "worker/context.h"
 #include "worker/queue.h"
 
-#define US 1000u /* ns */
+#define US UINT64_C(1000) /* ns */
 
 #define GAP_MIN     (2 * US)
 #define GAP_MAX_CPU (200 * US)

@@ -123,16 +123,14 @@ static void *serve_queue(void *queue)
 static int serve(void)
 {
     static struct vgr_shared shared = {.serve = serve_queue};
+    static struct vgr_ctx ctx;
     struct vgr_counts_page *counts;
     struct vgr_boot boot;
     struct vgr_sandbox sandbox;
-    struct vgr_ctx *c;
+    struct vgr_ctx *c = &ctx;
     char prefix[64];
     int ret;
 
-    c = calloc(1, sizeof(*c));
-    if (!c)
-        return 1;
     ret = vgr_arena_map(&c->arena, &boot);
     if (ret) {
         vgr_error("cannot map the arena: %s", strerror(-ret));

@@ -12,16 +12,20 @@ exact_holdings() {
     holdings >/dev/null
     local fds_maps
     read -r fds_maps < <(holdings)
-    echo "$(pgrep -c -P "$device" || true) ${fds_maps% *} $(python3 - "$1" <<'TEXT'
+    echo "$(pgrep -c -P "$device" || true) ${fds_maps% *} $(totals "$1" contexts buffer_bytes)"
+}
+
+# totals STATS NAME...: what the device's statistics say of all contexts
+totals() {
+    python3 - "$@" <<'TEXT'
 import json, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
 s.sendall(b"GET /stats HTTP/1.1\r\n\r\n")
 answer = b"".join(iter(lambda: s.recv(65536), b""))
 totals = json.loads(answer.split(b"\r\n\r\n", 1)[1])["totals"]
-print(totals["contexts"], totals["buffer_bytes"])
+print(*(totals[name] for name in sys.argv[2:]))
 TEXT
-)"
 }
 
 # resident: KiB of the device's own memory. What it has touched of a guest's is not its own.

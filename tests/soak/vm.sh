@@ -3,12 +3,14 @@
 # vgr-test: check 600 16
 #
 # The same for a VM, whose contexts are virtio-gpu's: two hundred are opened and closed one after the other
-# (at level full a thousand) while somebody kills workers at random; afterwards vgr-device holds exactly
-# what it held before, and so does the guest's program.
+# (at level full a thousand) while somebody kills workers at random, and a tenth as many guest processes
+# are killed while the host computes for them; afterwards vgr-device holds exactly what it held before, and
+# so does the guest's program.
 . "$VGR_TOP/tests/soak/lib.sh"
 
 n=200
 [ "$VGR_LEVEL" != full ] || n=1000
+leaves=$((n / 10))
 stats=$VGR_SCRATCH/stats.sock vm_socket=$VGR_SCRATCH/vm.sock
 setpriv --pdeathsig KILL "$vgr_device" --socket-path "$vm_socket" --device CPU --stats "$stats" \
     --log-level error >"$VGR_SCRATCH/device.log" 2>&1 &
@@ -20,20 +22,27 @@ turn() {
     touch "$1"
     while [ ! -e "$2" ]; do sleep 0.1; done
 }
-"$1" 20 >first 2>>log || exit 11
+"$1" 20 4 >first 2>>log || exit 11
 turn idle measured
-"$1" "$2" >out 2>>log || exit 12
+"$1" "$2" "$3" >out 2>>log || exit 12
 turn over done
 TEXT
 setpriv --pdeathsig TERM "$vm" --socket "$vm_socket" --work "$VGR_SCRATCH" \
-    -- bash /run/vgr/guest.sh "$build/tests/soak/soak_guest" $n >"$VGR_SCRATCH/vm.log" 2>&1 &
+    -- bash /run/vgr/guest.sh "$build/tests/soak/soak_guest" $n $leaves \
+    >"$VGR_SCRATCH/vm.log" 2>&1 &
 machine=$!
 there() {
     wait_for "$1" eval "[ -e '$VGR_SCRATCH/$2' ] || ! kill -0 $machine 2>/dev/null" || true
     [ -e "$VGR_SCRATCH/$2" ] || fail "no $2: $(tail -n 9 "$VGR_SCRATCH/log" "$VGR_SCRATCH/vm.log")"
 }
+# Graphs that were begun, and are not done.
+cut_short() {
+    local defined run
+    read -r defined run < <(totals "$stats" graphs_defined graphs_run)
+    echo $((defined - run))
+}
 there 120 idle
-before=$(exact_holdings "$stats") rss=$(resident)
+before=$(exact_holdings "$stats") rss=$(resident) cut_before=$(cut_short)
 echo "before: $before (processes, descriptors, mappings, contexts, device memory), $rss KiB"
 touch "$VGR_SCRATCH/measured"
 kills=0
@@ -44,17 +53,20 @@ while [ ! -e "$VGR_SCRATCH/over" ] && kill -0 $machine 2>/dev/null; do
     sleep 0.$((RANDOM % 900 + 100))
 done
 there 1 over
-after=$(exact_holdings "$stats") now_rss=$(resident)
+after=$(exact_holdings "$stats") now_rss=$(resident) cut=$(($(cut_short) - cut_before))
 echo "after: $after, $now_rss KiB"
 [ "$before" = "$after" ] || fail "it holds other things than before"
 [ $((now_rss - rss)) -le 256 ] || fail "$((now_rss - rss)) KiB more than before"
 touch "$VGR_SCRATCH/done"
 wait $machine || fail "the guest: status $?: $(tail -n 9 "$VGR_SCRATCH/log" "$VGR_SCRATCH/vm.log")"
-read -r opened failed fds now_fds maps now_maps <"$VGR_SCRATCH/out"
+read -r opened failed left ended fds now_fds maps now_maps <"$VGR_SCRATCH/out"
 [ "$opened" -eq $n ] || fail "$opened opened of $n, $failed failed"
+[ "$left" -eq $leaves ] || fail "$left processes killed of $leaves, $ended ended before"
+# What the guest says, the host has seen: each had sent its graph, and none has been computed.
+[ "$cut" -ge $leaves ] || fail "$cut graphs only were not computed to their ends"
 [ "$fds" -eq "$now_fds" ] || fail "the guest's program: $fds descriptors, then $now_fds"
 [ "$maps" -eq "$now_maps" ] || fail "the guest's program: $maps mappings, then $now_maps"
 [ $kills -ge $((n / 50)) ] || fail "$kills workers killed only"
 kill "$device"
 wait "$device" || fail "vgr-device ends with status $?"
-echo "$n contexts, $kills workers killed: holds ${after//  / } as before, $((now_rss - rss)) KiB more"
+echo "$n contexts, $kills workers killed, $left guest processes in mid-graph: holds ${after//  / } as before, $((now_rss - rss)) KiB more"

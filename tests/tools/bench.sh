@@ -50,6 +50,8 @@ sane = {
     "ring_bytes_per_token": (64, 4096),
     "ring_bytes_besides_payload_per_token": (64, 1024),
     "plugin_instructions_per_token": (1000, 1000000),
+    "host_buffer_copies": (-0.05, 0.05),
+    "host_buffer_copies_synchronous": (0.9, 1.1),
     "load_waits": (1, 200),
     "idle_cpu_percent": (0, 20),
     "front_rss_mib": (0.5, 64),

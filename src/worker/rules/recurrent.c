@@ -153,7 +153,7 @@ const char *vgr_rule_gated_delta_net(const struct ggml_tensor *t)
 }
 
 /* The hyper-connections of DeepSeek V4 are four streams. */
-#define STREAMS 4
+#define STREAMS INT64_C(4)
 #define MIXES   ((2 + STREAMS) * STREAMS)
 
 /* Models use 20; the number costs the guest nothing and the host time. */

@@ -155,7 +155,7 @@ const char *vgr_rule_pad(const struct ggml_tensor *t)
     VGR_REQUIRE(t->type == GGML_TYPE_F32 && a->type == GGML_TYPE_F32, "not F32");
     VGR_REQUIRE(vgr_fresh(t), "the result is not contiguous");
     VGR_REQUIRE(vgr_param_bool(t, 8), "a wrong parameter");
-    for (int d = 0; d < GGML_MAX_DIMS; d++) {
+    for (size_t d = 0; d < GGML_MAX_DIMS; d++) {
         int64_t left = t->op_params[2 * d], right = t->op_params[2 * d + 1];
 
         VGR_REQUIRE(t->ne[d] == a->ne[d] + left + right, "the lengths do not add up");
