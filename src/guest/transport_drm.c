@@ -169,7 +169,7 @@ static bool has_param(int fd, uint64_t param)
 static int claim(struct vgr_transport *t)
 {
     struct drm_virtgpu_context_set_param params[] = {
-        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CAPSET_ID},
+        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CONTEXT_CAPSET},
         {VIRTGPU_CONTEXT_PARAM_NUM_RINGS, VGR_BRIDGE_RINGS},
     };
     struct drm_virtgpu_context_init init = {
@@ -323,7 +323,7 @@ static bool is_virtio_gpu_by_sysfs(const char *node)
 /* 0 if the device of graphics has a bridge, and t->capset is its. */
 static int find_bridge(struct vgr_transport *t, int fd)
 {
-    static const size_t room = 16384; /* the capset of today has 1400 bytes */
+    static const size_t room = 4096; /* the capset has 400 bytes */
     uint8_t *buf = calloc(1, room);
     struct drm_virtgpu_get_caps caps = {
         .cap_set_id = VGR_BRIDGE_CAPSET_ID,

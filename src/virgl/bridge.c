@@ -219,7 +219,7 @@ static int open_context(struct vgr_bridge_context *c, const struct vgr_submit *s
 
 static int claim_context(struct vgr_bridge_context *c)
 {
-    if (c->capset != 1 && c->capset != VGR_BRIDGE_CAPSET_ID)
+    if (c->capset != 1 && c->capset != VGR_BRIDGE_CONTEXT_CAPSET)
         return EINVAL;
     if (n_claimed == VGR_BRIDGE_MAX_CONTEXTS) {
         vgr_warn("guest context %u: more than %u are claimed", c->node.id, n_claimed);

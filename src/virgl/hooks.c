@@ -82,7 +82,7 @@ void virgl_renderer_reset(void)
 void virgl_renderer_get_cap_set(uint32_t set, uint32_t *ver, uint32_t *size)
 {
     vgr_real_renderer_get_cap_set(set, ver, size);
-    if (!vgr_real_is_inside() && set == VGR_BRIDGE_CAPSET_ID && *size && decide())
+    if (!vgr_real_is_inside() && decide() && set == VGR_BRIDGE_CAPSET_ID && *size)
         *size = vgr_capset_size(*size);
 }
 
@@ -108,7 +108,7 @@ int virgl_renderer_context_create(uint32_t ctx, uint32_t len, const char *name)
         return EINVAL;
     ret = vgr_real_renderer_context_create(ctx, len, name);
     if (!ret && !vgr_real_is_inside())
-        vgr_bridge_context_made(ctx, VGR_BRIDGE_CAPSET_ID);
+        vgr_bridge_context_made(ctx, VGR_BRIDGE_CONTEXT_CAPSET);
     return ret;
 }
 
