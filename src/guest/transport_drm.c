@@ -50,6 +50,8 @@
 /* A submission without WAIT completes at once. Nobody answers for this long: nobody is there. */
 #define ALIVE_MS 3000
 
+#define BLOB_TRIES 8
+
 /* Without a fence to sleep on, so long. */
 #define NAP_NS 300000
 
@@ -198,12 +200,16 @@ static int drm_arena(struct vgr_transport *t, uint64_t size)
     t->arena_size = size;
     if (t->bridged && has_param(t->fd, VIRTGPU_PARAM_RESOURCE_BLOB) &&
         has_param(t->fd, VIRTGPU_PARAM_HOST_VISIBLE)) {
-        /* Whether the host has made it shows in the mapping only. */
-        err = make_blob(t);
-        if (!err)
+        /* Whether the host has made it shows in the mapping only. And some numbers of resources
+         * cannot be had after a machine was reset (vgr_bridge_is_lost()): the next may do. */
+        for (unsigned i = 0; i < BLOB_TRIES; i++) {
+            err = make_blob(t);
+            if (err)
+                break;
             err = map_arena(t);
-        if (!err)
-            return 0;
+            if (!err)
+                return 0;
+        }
         vgr_say_debug("no blob for the arena: %s", strerror(-err));
     }
     err = make_resource(t);

@@ -97,19 +97,33 @@ bool vgr_bridge_context_destroy(uint32_t ctx)
     return ours;
 }
 
+/* With the lock. */
+static void end_links(void)
+{
+    struct vgr_table_node *n = NULL;
+
+    vgr_links_reset();
+    while ((n = vgr_table_next(&contexts, n)))
+        vgr_container_of(n, struct vgr_bridge_context, node)->link = NULL;
+    vgr_service_kick();
+    vgr_resources_release();
+}
+
+void vgr_bridge_machine_reset(void)
+{
+    pthread_mutex_lock(&vgr_bridge_lock);
+    end_links();
+    pthread_mutex_unlock(&vgr_bridge_lock);
+}
+
 void vgr_bridge_reset(void)
 {
     struct vgr_table_node *n;
 
     pthread_mutex_lock(&vgr_bridge_lock);
-    vgr_links_reset();
-    while ((n = vgr_table_next(&contexts, NULL))) {
-        struct vgr_bridge_context *c = vgr_container_of(n, struct vgr_bridge_context, node);
-
-        c->link = NULL;
-        destroy(c);
-    }
-    vgr_service_kick();
+    end_links();
+    while ((n = vgr_table_next(&contexts, NULL)))
+        destroy(vgr_container_of(n, struct vgr_bridge_context, node));
     vgr_resources_reset();
     pthread_mutex_unlock(&vgr_bridge_lock);
 }
