@@ -44,6 +44,11 @@ demo: build
 bench: build
 	@bench/run $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
+stable: toolbox
+	@tools/toolbox --stable
+
+check-full: stable
+
 check check-fast check-full: toolbox
 	@tests/run $(patsubst check-%,%,$@)
 
@@ -68,4 +73,4 @@ distclean: clean
 	@if [ "$$(id -u)" -eq 0 ]; then rm -rf --one-file-system build; \
 	else sudo rm -rf --one-file-system build; fi
 
-.PHONY: help toolbox build demo bench check check-fast check-full fuzz coverage fmt shell clean distclean
+.PHONY: help toolbox stable build demo bench check check-fast check-full fuzz coverage fmt shell clean distclean

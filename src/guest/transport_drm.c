@@ -50,6 +50,8 @@
 /* A submission without WAIT completes at once. Nobody answers for this long: nobody is there. */
 #define ALIVE_MS 3000
 
+#define BLOB_TRIES 8
+
 /* Without a fence to sleep on, so long. */
 #define NAP_NS 300000
 
@@ -189,7 +191,7 @@ static bool has_param(int fd, uint64_t param)
 static int claim(struct vgr_transport *t)
 {
     struct drm_virtgpu_context_set_param params[] = {
-        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CAPSET_ID},
+        {VIRTGPU_CONTEXT_PARAM_CAPSET_ID, VGR_BRIDGE_CONTEXT_CAPSET},
         {VIRTGPU_CONTEXT_PARAM_NUM_RINGS, VGR_BRIDGE_RINGS},
     };
     struct drm_virtgpu_context_init init = {
@@ -206,6 +208,24 @@ static int claim(struct vgr_transport *t)
     return submit(t, VGR_SUBMIT_CLAIM, NULL);
 }
 
+/* Whether the host has made the blob shows in the mapping only, for which the kernel waits where no signal
+ * reaches: nothing of that where nobody answers. And some numbers of resources cannot be had after a
+ * machine was reset (vgr_bridge_is_lost()): the next may do. */
+static int blob_arena(struct vgr_transport *t)
+{
+    int err = -ETIMEDOUT;
+
+    if (t->rings && !drm_alive(t))
+        return err;
+    for (unsigned i = 0; err && i < BLOB_TRIES; i++) {
+        err = make_blob(t);
+        if (err)
+            return err;
+        err = map_arena(t);
+    }
+    return err;
+}
+
 static int drm_arena(struct vgr_transport *t, uint64_t size)
 {
     int err;
@@ -218,15 +238,9 @@ static int drm_arena(struct vgr_transport *t, uint64_t size)
     t->arena_size = size;
     if (t->bridged && has_param(t->fd, VIRTGPU_PARAM_RESOURCE_BLOB) &&
         has_param(t->fd, VIRTGPU_PARAM_HOST_VISIBLE)) {
-        /* Whether the host has made it shows in the mapping only, for which the kernel waits where no
-         * signal reaches: nothing of that where nobody answers. */
-        if (t->rings && !drm_alive(t))
-            return -ETIMEDOUT;
-        err = make_blob(t);
-        if (!err)
-            err = map_arena(t);
-        if (!err)
-            return 0;
+        err = blob_arena(t);
+        if (!err || err == -ETIMEDOUT)
+            return err;
         vgr_say_debug("no blob for the arena: %s", strerror(-err));
     }
     err = make_resource(t);
@@ -326,7 +340,7 @@ static bool is_virtio_gpu_by_sysfs(const char *node)
 /* 0 if the device of graphics has a bridge, and t->capset is its. */
 static int find_bridge(struct vgr_transport *t, int fd)
 {
-    static const size_t room = 16384; /* the capset of today has 1400 bytes */
+    static const size_t room = 4096; /* the capset has 400 bytes */
     uint8_t *buf = calloc(1, room);
     struct drm_virtgpu_get_caps caps = {
         .cap_set_id = VGR_BRIDGE_CAPSET_ID,

@@ -86,16 +86,19 @@ static_assert(sizeof(struct vgr_submit) == 32, "wire");
 
 /* A virtio-gpu with 3D graphics, in whose host a bridge stands before virglrenderer. Its capset of id
  * VGR_BRIDGE_CAPSET_ID ends with a trailer, at a multiple of 8 bytes, which other guests never ask
- * for. A guest that finds the signature makes a context of that capset with VGR_BRIDGE_RINGS rings
- * (VIRTGPU_CONTEXT_INIT) and claims it by its first submission. From then on the context is ours: its
- * submissions are struct vgr_bridge_submit, whose first word is a no-operation for virglrenderer, and
- * its fences on rings 1 and 2 mean what vgr_bridge_ring says; others complete at once.
+ * for: that is virgl's first capset, of one size for ever. (Its second one grows, and a guest's Mesa that
+ * knows more of it than the host's virglrenderer has values of its own for what the host does not give.)
+ * A guest that finds the signature makes a context of capset VGR_BRIDGE_CONTEXT_CAPSET with
+ * VGR_BRIDGE_RINGS rings (VIRTGPU_CONTEXT_INIT) and claims it by its first submission. From then on the
+ * context is ours: its submissions are struct vgr_bridge_submit, whose first word is a no-operation for
+ * virglrenderer, and its fences on rings 1 and 2 mean what vgr_bridge_ring says; others complete at once.
  *
  * The arena is a HOST3D blob of VGR_BRIDGE_BLOB_ID where the device has host-visible memory, else a
  * resource in guest memory. */
-#define VGR_BRIDGE_CAPSET_ID      2u
+#define VGR_BRIDGE_CAPSET_ID      1u
 #define VGR_BRIDGE_CAPSET_VERSION 1u
 #define VGR_BRIDGE_SIGNATURE      "vgr-bridge\xd3\x1c\x96\x2e\x01" /* 16 bytes with the NUL */
+#define VGR_BRIDGE_CONTEXT_CAPSET 2u
 #define VGR_BRIDGE_BLOB_ID        0x56475231u
 
 struct vgr_bridge_trailer {

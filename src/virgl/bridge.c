@@ -97,19 +97,33 @@ bool vgr_bridge_context_destroy(uint32_t ctx)
     return ours;
 }
 
+/* With the lock. */
+static void end_links(void)
+{
+    struct vgr_table_node *n = NULL;
+
+    vgr_links_reset();
+    while ((n = vgr_table_next(&contexts, n)))
+        vgr_container_of(n, struct vgr_bridge_context, node)->link = NULL;
+    vgr_service_kick();
+    vgr_resources_release();
+}
+
+void vgr_bridge_machine_reset(void)
+{
+    pthread_mutex_lock(&vgr_bridge_lock);
+    end_links();
+    pthread_mutex_unlock(&vgr_bridge_lock);
+}
+
 void vgr_bridge_reset(void)
 {
     struct vgr_table_node *n;
 
     pthread_mutex_lock(&vgr_bridge_lock);
-    vgr_links_reset();
-    while ((n = vgr_table_next(&contexts, NULL))) {
-        struct vgr_bridge_context *c = vgr_container_of(n, struct vgr_bridge_context, node);
-
-        c->link = NULL;
-        destroy(c);
-    }
-    vgr_service_kick();
+    end_links();
+    while ((n = vgr_table_next(&contexts, NULL)))
+        destroy(vgr_container_of(n, struct vgr_bridge_context, node));
     vgr_resources_reset();
     pthread_mutex_unlock(&vgr_bridge_lock);
 }
@@ -219,7 +233,7 @@ static int open_context(struct vgr_bridge_context *c, const struct vgr_submit *s
 
 static int claim_context(struct vgr_bridge_context *c)
 {
-    if (c->capset != 1 && c->capset != VGR_BRIDGE_CAPSET_ID)
+    if (c->capset != 1 && c->capset != VGR_BRIDGE_CONTEXT_CAPSET)
         return EINVAL;
     if (n_claimed == VGR_BRIDGE_MAX_CONTEXTS) {
         vgr_warn("guest context %u: more than %u are claimed", c->node.id, n_claimed);

@@ -23,8 +23,8 @@
  * a callback or a call of the real library.
  *
  * There is one exception: when pages of the guest's memory are taken away from a context whose worker
- * still has them mapped, the monitor waits for the worker's end, VGR_BRIDGE_PATIENCE_MS at most, since
- * the guest uses them for something else next. Guests of good will never make it wait: their arena is
+ * still has them mapped, or the machine is reset, the monitor waits for the worker's end,
+ * VGR_BRIDGE_PATIENCE_MS at most, since the guest uses them for something else next. Guests of good will never make it wait: their arena is
  * a blob of ours, or is held by a fence until the worker is gone.
  */
 #ifndef VGR_VIRGL_BRIDGE_H
@@ -113,7 +113,17 @@ void vgr_bridge_unbacked(uint32_t id);
 /* True: it was a blob of ours and is gone. */
 bool vgr_bridge_unref(uint32_t id);
 
-/* Ends all there is: the machine is reset, or ends. */
+/* May this blob, of whomever, not be mapped? A machine was reset while a blob of ours with this number
+ * was mapped, and the monitor has not unmapped it. QEMU 10 then still has it in the guest's address
+ * space, and aborts when a second one of that number comes. */
+bool vgr_bridge_is_lost(uint32_t res);
+
+/* The machine is reset, which the renderer may hear of much later: QEMU 10 tells it when the guest's next
+ * driver begins, which is when that guest has long been using its memory. Ends all workers, and waits
+ * for those that have some of it. Contexts and resources stay, until vgr_bridge_reset(). */
+void vgr_bridge_machine_reset(void);
+
+/* Ends all there is: the renderer is reset, or ends. */
 void vgr_bridge_reset(void);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * capset.h - the trailer by which a guest sees that there is a bridge.
  *
- * Whether there is one is decided once for the monitor's life, when it first asks how large the capset
+ * Whether there is one is decided once for the monitor's life, when it first asks how large a capset
  * is, which is before the machine runs: if a broker answers then. Were it to change later, a monitor
  * that remembers the size would be written beyond its buffer.
  */

@@ -5,6 +5,7 @@
  * Each asks the bridge, and calls the real function if the answer is that it is none of ours, or if
  * it is the real library itself that calls.
  */
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,6 +34,27 @@ static bool decide(void)
     return vgr_capset_decide();
 }
 
+static void machine_reset(void *unused)
+{
+    vgr_fences_stop();
+    vgr_bridge_machine_reset();
+    vgr_fences_resume();
+}
+
+/* Where the monitor is QEMU, it tells us itself when the machine is reset; on the thread that calls us. */
+static void watch_resets(void)
+{
+    static bool watching;
+    void (*register_reset)(void (*)(void *), void *);
+
+    if (watching)
+        return;
+    watching = true;
+    *(void **)(&register_reset) = dlsym(RTLD_DEFAULT, "qemu_register_reset");
+    if (register_reset)
+        register_reset(machine_reset, NULL);
+}
+
 int virgl_renderer_init(void *cookie, int flags, struct vgr_virgl_callbacks *cb)
 {
     int ret = vgr_real_renderer_init(cookie, flags, cb);
@@ -46,6 +68,7 @@ int virgl_renderer_init(void *cookie, int flags, struct vgr_virgl_callbacks *cb)
         vgr_fences_start(cb->write_context_fence, cookie, async);
     else
         vgr_warn("this monitor knows no fences of contexts: guests wait by napping");
+    watch_resets();
     err = vgr_service_start();
     if (err)
         vgr_error("cannot start the bridge's thread: %s", strerror(-err));
@@ -82,7 +105,7 @@ void virgl_renderer_reset(void)
 void virgl_renderer_get_cap_set(uint32_t set, uint32_t *ver, uint32_t *size)
 {
     vgr_real_renderer_get_cap_set(set, ver, size);
-    if (!vgr_real_is_inside() && set == VGR_BRIDGE_CAPSET_ID && *size && decide())
+    if (!vgr_real_is_inside() && decide() && set == VGR_BRIDGE_CAPSET_ID && *size)
         *size = vgr_capset_size(*size);
 }
 
@@ -108,7 +131,7 @@ int virgl_renderer_context_create(uint32_t ctx, uint32_t len, const char *name)
         return EINVAL;
     ret = vgr_real_renderer_context_create(ctx, len, name);
     if (!ret && !vgr_real_is_inside())
-        vgr_bridge_context_made(ctx, VGR_BRIDGE_CAPSET_ID);
+        vgr_bridge_context_made(ctx, VGR_BRIDGE_CONTEXT_CAPSET);
     return ret;
 }
 
@@ -293,6 +316,8 @@ int virgl_renderer_resource_get_info_ext(int res, struct vgr_virgl_info_ext *inf
 
 int virgl_renderer_resource_map(uint32_t res, void **map, uint64_t *size)
 {
+    if (!vgr_real_is_inside() && vgr_bridge_is_lost(res))
+        return -EBUSY;
     if (is_blob(res))
         return vgr_bridge_map(res, NULL, map, size);
     return vgr_real_renderer_resource_map(res, map, size);

@@ -19,8 +19,10 @@
 
 #define PAGE          4096u
 #define MAX_RESOURCES (1u << 20) /* a monitor has fewer */
+#define MAX_LOST      1024u
 
 static struct vgr_table resources = {.limit = MAX_RESOURCES};
+static struct vgr_table lost = {.limit = MAX_LOST};
 static uint64_t blob_bytes; /* of all blobs of ours */
 
 struct vgr_bridge_resource *vgr_resource_find(uint32_t id)
@@ -154,14 +156,45 @@ void vgr_bridge_unbacked(uint32_t id)
     pthread_mutex_unlock(&vgr_bridge_lock);
 }
 
+void vgr_resources_release(void)
+{
+    if (vgr_links_have_ram() && !wait_until(no_ram, NULL))
+        vgr_warn("the machine is reset while a worker that has its memory does not end");
+}
+
+/* The monitor still has this blob mapped, so the guest may be able to reach the addresses: they must
+ * not become anything else of the monitor's. What takes their place costs nothing. */
+static void lose(struct vgr_bridge_resource *res)
+{
+    struct vgr_table_node *n = calloc(1, sizeof(*n));
+
+    mmap(res->mapped, res->size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    res->mapped = NULL;
+    if (!n || vgr_table_insert(&lost, n, res->node.id))
+        free(n); /* is_lost() takes a full table for all numbers */
+}
+
+bool vgr_bridge_is_lost(uint32_t id)
+{
+    bool is;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    is = lost.n == lost.limit || vgr_table_find(&lost, id);
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return is;
+}
+
 void vgr_resources_reset(void)
 {
     struct vgr_table_node *n;
 
-    if (vgr_links_have_ram() && !wait_until(no_ram, NULL))
-        vgr_warn("the machine is reset while a worker that has its memory does not end");
-    while ((n = vgr_table_next(&resources, NULL)))
-        drop(vgr_container_of(n, struct vgr_bridge_resource, node));
+    while ((n = vgr_table_next(&resources, NULL))) {
+        struct vgr_bridge_resource *res = vgr_container_of(n, struct vgr_bridge_resource, node);
+
+        if (res->mapped)
+            lose(res);
+        drop(res);
+    }
 }
 
 /* ---- Blobs ---- */

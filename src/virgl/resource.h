@@ -16,7 +16,10 @@ struct vgr_bridge_resource *vgr_resource_find_blob(uint32_t id);
 void vgr_resource_tell(const struct vgr_bridge_resource *res, enum vgr_error error,
                        const char *text);
 
-/* Drops all, after all contexts are gone; waits for workers as vgr_bridge_unbacked() does. */
+/* All workers are ending: waits for those that have the guest's memory, as vgr_bridge_unbacked() does. */
+void vgr_resources_release(void);
+
+/* Drops all, after all contexts are gone. */
 void vgr_resources_reset(void);
 
 #endif

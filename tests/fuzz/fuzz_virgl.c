@@ -262,7 +262,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     FUZZ_CHECK(!bind(fd, (struct sockaddr *)&addr, sizeof(addr)) && !listen(fd, 1));
     FUZZ_CHECK(!pthread_create(&thread, NULL, greet, &fd));
     setenv("VGR_BROKER", addr.sun_path, 1);
-    virgl_renderer_get_cap_set(2, &ver, &size);
+    virgl_renderer_get_cap_set(1, &ver, &size);
     pthread_join(thread, NULL);
     FUZZ_CHECK(size > MON_CAPSET);
     unsetenv("VGR_BROKER");

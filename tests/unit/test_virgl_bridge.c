@@ -18,12 +18,26 @@ unsigned g_idle_add_full(int priority, int (*f)(void *), void *data, void *notif
     return 1;
 }
 
+/* ---- QEMU's list of what to call when the machine is reset ---- */
+
+static void (*reset_function)(void *);
+
+__attribute__((visibility("default"))) void qemu_register_reset(void (*f)(void *), void *opaque);
+
+void qemu_register_reset(void (*f)(void *), void *opaque)
+{
+    assert_null(reset_function);
+    assert_null(opaque);
+    reset_function = f;
+}
+
 static int setup_sync(void **state)
 {
     setup(state);
     return mon_power_on(false);
 }
 
+/* The first capset, and not the second: a guest's Mesa may ask for more of that than the host has. */
 static void capset_has_a_trailer(void **state)
 {
     struct vgr_bridge_trailer t;
@@ -31,10 +45,10 @@ static void capset_has_a_trailer(void **state)
     uint32_t ver, size;
 
     memset(caps, 0xaa, sizeof(caps));
-    virgl_renderer_get_cap_set(2, &ver, &size);
+    virgl_renderer_get_cap_set(1, &ver, &size);
     assert_int_equal(ver, 1);
     assert_int_equal(size, 104 + sizeof(t));
-    virgl_renderer_fill_caps(2, 1, caps);
+    virgl_renderer_fill_caps(1, 1, caps);
     memcpy(&t, caps + 104, sizeof(t));
     assert_memory_equal(t.signature, VGR_BRIDGE_SIGNATURE, 16);
     assert_int_equal(t.capset.magic, VGR_MAGIC);
@@ -42,8 +56,11 @@ static void capset_has_a_trailer(void **state)
     assert_int_equal(caps[MON_CAPSET - 1], 0x55);
     assert_int_equal(caps[size], 0xaa); /* not beyond its size */
 
-    virgl_renderer_get_cap_set(1, &ver, &size);
+    memset(caps, 0xaa, sizeof(caps));
+    virgl_renderer_get_cap_set(2, &ver, &size);
     assert_int_equal(size, MON_CAPSET);
+    virgl_renderer_fill_caps(2, 1, caps);
+    assert_int_equal(caps[MON_CAPSET], 0xaa);
     virgl_renderer_get_cap_set(4, &ver, &size);
     assert_int_equal(size, 0);
 }
@@ -249,10 +266,76 @@ static void guest_may_ask_for_anything(void **state)
 
 #define SYNC_TEST(name) cmocka_unit_test_setup_teardown(name, setup_sync, teardown)
 
+/* The machine is reset, and the renderer hears of it only when the next guest's driver begins. */
+static void machine_reset_frees_the_memory(void **state)
+{
+    double start, taken;
+
+    open_pages(1);
+    hold_fence(1, 50);
+    assert_int_equal(mon_claimed(2), 0);
+    assert_int_equal(mon_blob(9, 2, ARENA), 0);
+    virgl_renderer_ctx_attach_resource(2, 9);
+    assert_int_equal(mon_submit(2, VGR_SUBMIT_OPEN, 9, ARENA), 0);
+    UNTIL_TRUE(workers(NULL) == 2);
+    mon.n_fences = 0;
+    assert_non_null(reset_function);
+    start = now_ms();
+    reset_function(NULL);
+    taken = now_ms() - start;
+    /* No more than the one with the blob, which may write to that as it likes. */
+    assert_true(workers(NULL) <= 1 || taken >= VGR_BRIDGE_PATIENCE_MS);
+    UNTIL_TRUE(!workers(NULL));
+    assert_int_equal(mon.n_fences, 0);
+
+    /* What the monitor may still do with what it had. */
+    wait_fence(1, 51);
+    assert_int_equal(mon_submit(1, VGR_SUBMIT_DOORBELL, 0, 0), 0);
+    virgl_renderer_resource_unref(1);
+    virgl_renderer_resource_unref(9);
+    virgl_renderer_context_destroy(1);
+    virgl_renderer_reset();
+    assert_int_equal(mon_power_on(true), 0);
+    memset(mon.ram, 0, MON_RAM);
+    open_pages(1);
+    assert_false(mon_done(50));
+}
+
+/* A blob that is mapped when the renderer is reset may stay in the guest's address space: another one of
+ * its number is not mapped, and the addresses become nothing else. */
+static void mapped_blob_is_lost_by_a_reset(void **state)
+{
+    uint64_t size;
+    char *map, *next, *between;
+
+    assert_int_equal(mon_claimed(1), 0);
+    assert_int_equal(mon_blob(20, 1, ARENA), 0);
+    assert_int_equal(mon_blob(21, 1, ARENA), 0);
+    assert_int_equal(virgl_renderer_resource_map(20, (void **)&map, &size), 0);
+    assert_int_equal(virgl_renderer_resource_map(21, (void **)&next, &size), 0);
+    assert_int_equal(virgl_renderer_resource_unmap(21), 0);
+    memset(map, 7, ARENA);
+    virgl_renderer_reset();
+
+    assert_int_equal(map[0] | map[ARENA - 1], 0);
+    between = mmap(map, ARENA, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_true(between == MAP_FAILED); /* the place is taken */
+    assert_int_equal(mon_power_on(true), 0);
+    assert_int_equal(mon_claimed(1), 0);
+    assert_int_equal(mon_blob(20, 1, ARENA), 0);
+    assert_int_equal(virgl_renderer_resource_map(20, (void **)&next, &size), -EBUSY);
+    assert_int_equal(mon_blob(21, 1, ARENA), 0);
+    assert_int_equal(virgl_renderer_resource_map(21, (void **)&next, &size), 0);
+    assert_int_equal(virgl_renderer_resource_unmap(21), 0);
+    munmap(map, ARENA);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(capset_has_a_trailer),
+        TEST(machine_reset_frees_the_memory),
+        TEST(mapped_blob_is_lost_by_a_reset),
         TEST(graphics_pass_through),
         TEST(claimed_context_is_ours),
         TEST(worker_gets_the_guests_pages),

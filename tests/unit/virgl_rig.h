@@ -147,7 +147,7 @@ static inline int group_setup(void **state)
     start_broker();
     setenv("VGR_BROKER", path, 1);
     setenv("VGR_VIRGL_LOG", "error", 1);
-    virgl_renderer_get_cap_set(2, &ver, &size);
+    virgl_renderer_get_cap_set(1, &ver, &size);
     return size > MON_CAPSET ? 0 : -1;
 }
 

@@ -4,8 +4,8 @@
 #
 # A guest of one processor, which does not poll but sleeps on a fence for every answer, gets its
 # answers through each front and each way to give a fence back, and a sleep is ended by its fence, not
-# by the guest's patience (50 ms). Prints the times of a small graph: the synchronous way must not cost
-# the 10 ms between two of QEMU's polls.
+# by the guest's patience (50 ms). Prints the times of a small graph. The synchronous way does not cost
+# the 10 ms between two of QEMU's polls, which none of 200 graphs would be spared.
 . "$VGR_TOP/tests/lib.sh"
 
 cat >"$VGR_SCRATCH/guest.sh" <<'TEXT'
@@ -24,10 +24,14 @@ measure() {
     told+=("$1 $(python3 -c 'import json, sys
 r = json.load(open(sys.argv[1]))
 assert r["p50"] < 40000, "fences are not given back"
+assert r["best"] < 5000, "fences wait for a poll"
 print(round(r["p50"]), "us, 90 %:", round(r["p90"]), "us,")' "$VGR_SCRATCH/times") $sleeps sleeps")
 }
-measure vhost-user vhost-user
-measure asynchronous virgl
+# Debian stable's QEMU knows the synchronous way only.
+if [ -z "${VGR_MONITOR_ROOT-}" ]; then
+    measure vhost-user vhost-user
+    measure asynchronous virgl
+fi
 VGR_VIRGL_SYNC=1 measure synchronous virgl
 printf '%s; ' "${told[@]}"
 echo
