@@ -33,8 +33,15 @@ static void setup(struct rig *r)
     r->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->sock = -1;
     connect_qemu(r);
-    if (fuzz_u8(&r->in) < 0xc0)
-        introduce(r);
+    if (fuzz_u8(&r->in) >= 0xc0)
+        return;
+    introduce(r);
+    if (workers) {
+        program_starts(&r->g);
+        vgr_event_signal(r->kick);
+        settle(r);
+        FUZZ_CHECK(r->front->pool.alive == 1);
+    }
 }
 
 static void teardown(struct rig *r)

@@ -267,7 +267,7 @@ static void front_init(struct front *f, unsigned workers)
 {
     FUZZ_CHECK(!vgr_loop_init(&f->loop));
     f->pool = (struct vgr_worker_pool){
-        .loop = &f->loop, .path = VGR_FAKE_WORKER, .limit = workers};
+        .loop = &f->loop, .path = VGR_FAKE_WORKER, .limit = workers, .max_runs = 64};
     FUZZ_CHECK(!vgr_vhost_init(&f->v, &f->loop, &f->pool, &fuzz_capset, -1, NULL));
 }
 
