@@ -72,7 +72,7 @@ static bool place(struct player *p, const struct session_command *c, uint8_t *re
     return true;
 }
 
-/* The place of a queue is ours to choose, and its ring's size. */
+/* The place of a queue is ours to choose, and its ring's size, or nobody here could write into it. */
 static void place_queue(struct player *p, struct vgr_cmd_queue_open *m)
 {
     if (!m->device || m->device >= SESSION_QUEUES || queue_at(m->device))
@@ -118,6 +118,7 @@ static bool play(struct player *p, const struct session_command *c)
     void *at;
 
     queue = queue_at(queue) ? queue : 0;
+    memset(&r, 0, 64); /* its struct, of a shorter record */
     memcpy(&r, c->record, c->len);
     r.h.size = c->len; /* or the worker would find other commands than are here */
     if (queue != p->queue || r.h.op == VGR_CMD_QUEUE_WAIT || r.h.op == VGR_CMD_GRAPH_RUN) {
@@ -129,7 +130,7 @@ static bool play(struct player *p, const struct session_command *c)
         return true;
     if (r.h.op == VGR_CMD_GRAPH_RUN && !may_run(queue, &r.run))
         return true;
-    if (r.h.op == VGR_CMD_QUEUE_OPEN && !(c->how & SESSION_AS_IS))
+    if (r.h.op == VGR_CMD_QUEUE_OPEN)
         place_queue(p, &r.open);
     if (!place(p, c, r.bytes))
         return false;
