@@ -313,6 +313,7 @@ static void use(unsigned n_sides)
     static struct program p;
 
     memset(&p, 0, sizeof(p));
+    vgr_host_at(0)->failed_at = 0; /* or the library would not try again so soon */
     host.queues = n_sides > 1;
     for (unsigned i = 0; i < n_sides; i++)
         p.stream[i] = ggml_backend_dev_init(devices[i], NULL);
@@ -324,12 +325,14 @@ static void use(unsigned n_sides)
     vgr_conn_fail(vgr_host_at(0)->current, "the input ends");
 }
 
-static void handshake(void)
+static void handshake(bool queues)
 {
     struct vgr_conn *c;
 
     host.good = false;
+    host.queues = queues;
     c = vgr_conn_open(vgr_host_at(0));
+    host.queues = false;
     host.good = true;
     if (!c)
         return;
@@ -369,7 +372,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     in = (struct fuzz_in){data, size};
     how = fuzz_u8(&in);
     if (how < 0x30)
-        handshake();
+        handshake(how & 1);
     else
         use(how < 0xc0 ? 1 : 2);
     return 0;
