@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -39,8 +40,16 @@ static_assert(3 + VGR_GUESTMEM_REGIONS + 2 * VGR_VHOST_QUEUES <= VGR_KEEPER_MAX_
 static struct vgr_vhost_record *map_record(int fd)
 {
     struct vgr_vhost_record *record;
-    void *p = mmap(NULL, sizeof(*record), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct stat st;
+    void *p;
 
+    if (fstat(fd, &st) < 0)
+        return NULL;
+    if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(*record)) {
+        errno = EINVAL; /* an access behind the end would be our death by SIGBUS */
+        return NULL;
+    }
+    p = mmap(NULL, sizeof(*record), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
         return NULL;
     madvise(p, sizeof(*record), MADV_DONTFORK);
@@ -147,13 +156,22 @@ static int next_fd(struct vgr_kept *kept, unsigned *at)
     return fd;
 }
 
-static unsigned count_fds(const struct state *s)
+/* Does the message hold together, and are its descriptors as many as it says? */
+static bool sound(const struct state *s, unsigned n_fds)
 {
     unsigned n = 2 + s->has_display + s->n_regions;
 
-    for (unsigned i = 0; i < VGR_VHOST_QUEUES; i++)
-        n += s->queues[i].has_kick + s->queues[i].has_call;
-    return n;
+    if (s->layout != LAYOUT || s->record_size != sizeof(struct vgr_vhost_record) ||
+        s->has_display > 1 || s->n_regions > VGR_GUESTMEM_REGIONS)
+        return false;
+    for (unsigned i = 0; i < VGR_VHOST_QUEUES; i++) {
+        const struct queue_state *q = &s->queues[i];
+
+        if (q->has_kick > 1 || q->has_call > 1)
+            return false;
+        n += q->has_kick + q->has_call;
+    }
+    return n == n_fds;
 }
 
 static int restore_memory(struct vgr_vhost *v, const struct state *s, struct vgr_kept *kept,
@@ -227,8 +245,7 @@ int vgr_vhost_restore(struct vgr_vhost *v, struct vgr_kept *kept)
 
     if (kept->len == sizeof(s)) {
         memcpy(&s, kept->bytes, sizeof(s));
-        if (s.layout == LAYOUT && s.record_size == sizeof(*v->record) &&
-            s.n_regions <= VGR_GUESTMEM_REGIONS && count_fds(&s) == kept->n_fds)
+        if (sound(&s, kept->n_fds))
             err = restore(v, &s, kept);
     }
     for (unsigned i = 0; i < kept->n_fds; i++) {

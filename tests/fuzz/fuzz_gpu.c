@@ -58,6 +58,13 @@ static void start_queue(struct rig *r)
     vgr_vhost_queue_set_kick(&r->q, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
+static void kick(struct rig *r)
+{
+    if (r->q.kick_fd >= 0)
+        vgr_event_signal(r->q.kick_fd);
+    serve_loop(&r->loop, 0);
+}
+
 static void setup(struct rig *r)
 {
     bool workers = fuzz_u8(&r->in) < 0x10;
@@ -66,13 +73,18 @@ static void setup(struct rig *r)
     vgr_vq_stop(&r->g.vq); /* the one in r->q is used */
     FUZZ_CHECK(!vgr_loop_init(&r->loop));
     r->pool = (struct vgr_worker_pool){
-        .loop = &r->loop, .path = VGR_FAKE_WORKER, .limit = workers ? 2 : 0};
+        .loop = &r->loop, .path = VGR_FAKE_WORKER, .limit = workers ? 2 : 0, .max_runs = 64};
     vgr_vhost_queue_init(&r->q, &r->loop, &r->g.mem, 0);
     r->q.serve = serve_chain;
     FUZZ_CHECK(!vgr_gpu_init(&r->gpu, &r->loop, &r->pool, &fuzz_capset, &r->g.mem, &r->q.vq,
                              workers_gone));
     vgr_vhost_queue_set_call(&r->q, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     start_queue(r);
+    if (workers) {
+        program_starts(&r->g);
+        kick(r);
+        FUZZ_CHECK(r->pool.alive == 1);
+    }
 }
 
 static void teardown(struct rig *r)
@@ -94,13 +106,6 @@ static void unplug(struct rig *r)
         FUZZ_CHECK(!vgr_guestmem_add(&r->g.mem, &fake_ranges[region], dup(r->g.fd)));
     else
         vgr_gpu_memory_removed(&r->gpu);
-}
-
-static void kick(struct rig *r)
-{
-    if (r->q.kick_fd >= 0)
-        vgr_event_signal(r->q.kick_fd);
-    serve_loop(&r->loop, 0);
 }
 
 static void act(struct rig *r)

@@ -10,7 +10,8 @@
  * its doorbell and its sleep are where the host works. So there is no race, and an input always
  * means the same.
  *
- * The first byte of an input chooses: the handshake alone, or what a program does with a connection.
+ * The first byte of an input chooses: the handshake alone, or what a program does with a connection, with
+ * one device or with two that have a queue each and give each other work.
  * The process's first connection is good, or there would be no device; each input gets a new one, the
  * way a program does whose connection has failed.
  */
@@ -28,48 +29,70 @@
 #define SLOTS   48u
 #define BIG     (96u << 10)
 
-static ggml_backend_dev_t dev;
+static ggml_backend_dev_t devices[2];
 
-struct program {
-    struct ggml_context *ctx;
-    ggml_backend_buffer_t buffer, other, host_buffer;
+/* What a program has on one device. */
+struct side {
+    ggml_backend_dev_t dev;
+    ggml_backend_buffer_t buffer;
     struct ggml_tensor *t[TENSORS];
     unsigned n_t;
     uint32_t next_slot;
-    ggml_backend_t stream[2];
+};
+
+struct program {
+    struct ggml_context *ctx;
+    unsigned n_sides;
+    struct side side[2];
+    ggml_backend_buffer_t other, host_buffer;
+    ggml_backend_t stream[2]; /* of the last side the second */
     ggml_backend_event_t event;
     uint8_t data[BIG];
 };
 
-/* Puts a tensor into the program's buffer. False if the host wants more room for it than it gets. */
-static bool put(struct program *p, struct ggml_tensor *t, size_t room)
+/* Puts a tensor into the buffer. False if the host wants more room for it than it gets. */
+static bool put(struct side *s, struct ggml_tensor *t, size_t room)
 {
-    uint8_t *base = ggml_backend_buffer_get_base(p->buffer);
-    size_t at = (size_t)p->next_slot * SLOT;
+    uint8_t *base = ggml_backend_buffer_get_base(s->buffer);
+    size_t at = (size_t)s->next_slot * SLOT;
 
-    if (ggml_backend_buffer_get_alloc_size(p->buffer, t) > room ||
-        at + room > ggml_backend_buffer_get_size(p->buffer))
+    if (ggml_backend_buffer_get_alloc_size(s->buffer, t) > room ||
+        at + room > ggml_backend_buffer_get_size(s->buffer))
         return false;
-    p->next_slot += (uint32_t)((room + SLOT - 1) / SLOT);
-    return ggml_backend_tensor_alloc(p->buffer, t, base + at) == GGML_STATUS_SUCCESS;
+    s->next_slot += (uint32_t)((room + SLOT - 1) / SLOT);
+    return ggml_backend_tensor_alloc(s->buffer, t, base + at) == GGML_STATUS_SUCCESS;
 }
 
-static void start(struct program *p)
+static void start_side(struct program *p, struct side *s, ggml_backend_dev_t dev)
+{
+    s->dev = dev;
+    s->buffer =
+        ggml_backend_buft_alloc_buffer(ggml_backend_dev_buffer_type(dev), SLOTS * SLOT + 2 * BIG);
+    for (int i = 0; s->buffer && i < TENSORS; i++) {
+        struct ggml_tensor *t = i < 6    ? ggml_new_tensor_2d(p->ctx, GGML_TYPE_F32, 32, 8)
+                                : i == 6 ? ggml_new_tensor_1d(p->ctx, GGML_TYPE_F32, BIG / 4)
+                                         : ggml_new_tensor_2d(p->ctx, GGML_TYPE_Q4_0, 96, 4);
+
+        if (put(s, t, i == 6 ? BIG : SLOT))
+            s->t[s->n_t++] = t;
+    }
+}
+
+static void start(struct program *p, unsigned n_sides)
 {
     static uint8_t memory[256 << 10];
     struct ggml_init_params params = {sizeof(memory), memory, true};
 
     p->ctx = ggml_init(params);
-    p->buffer =
-        ggml_backend_buft_alloc_buffer(ggml_backend_dev_buffer_type(dev), SLOTS * SLOT + 2 * BIG);
-    for (int i = 0; p->buffer && i < TENSORS; i++) {
-        struct ggml_tensor *t = i < 6    ? ggml_new_tensor_2d(p->ctx, GGML_TYPE_F32, 32, 8)
-                                : i == 6 ? ggml_new_tensor_1d(p->ctx, GGML_TYPE_F32, BIG / 4)
-                                         : ggml_new_tensor_2d(p->ctx, GGML_TYPE_Q4_0, 96, 4);
+    p->n_sides = n_sides;
+    for (unsigned i = 0; i < n_sides; i++)
+        start_side(p, &p->side[i], devices[i]);
+}
 
-        if (put(p, t, i == 6 ? BIG : SLOT))
-            p->t[p->n_t++] = t;
-    }
+/* The device of a stream. */
+static struct side *side_of(struct program *p, uint32_t stream)
+{
+    return &p->side[stream % p->n_sides];
 }
 
 static void finish(struct program *p)
@@ -82,7 +105,8 @@ static void finish(struct program *p)
         ggml_backend_event_free(p->event);
     ggml_backend_buffer_free(p->host_buffer);
     ggml_backend_buffer_free(p->other);
-    ggml_backend_buffer_free(p->buffer);
+    for (unsigned i = 0; i < p->n_sides; i++)
+        ggml_backend_buffer_free(p->side[i].buffer);
     ggml_free(p->ctx);
 }
 
@@ -121,9 +145,23 @@ static void transfer(struct program *p, struct ggml_tensor *t, ggml_backend_t st
 
 static void copy(struct program *p)
 {
-    struct ggml_tensor *a = p->t[fuzz_below(&in, p->n_t)], *b = p->t[fuzz_below(&in, p->n_t)];
+    struct side *from = &p->side[0], *to = &p->side[0];
+    struct ggml_tensor *a, *b;
 
-    if (a != b && a->type == b->type && ggml_are_same_shape(a, b))
+    if (p->n_sides > 1) {
+        from = &p->side[fuzz_below(&in, 2)];
+        to = &p->side[fuzz_below(&in, 2)];
+    }
+    if (!from->n_t || !to->n_t)
+        return;
+    a = from->t[fuzz_below(&in, from->n_t)];
+    b = to->t[fuzz_below(&in, to->n_t)];
+    if (a == b || a->type != b->type || !ggml_are_same_shape(a, b))
+        return;
+    if (p->n_sides > 1 && p->stream[from - p->side] && p->stream[to - p->side] &&
+        fuzz_below(&in, 2))
+        ggml_backend_tensor_copy_async(p->stream[from - p->side], p->stream[to - p->side], a, b);
+    else
         ggml_backend_tensor_copy(a, b);
 }
 
@@ -139,11 +177,11 @@ static void wish(void *user_data, struct ggml_tensor *tensor, struct ggml_tensor
     FUZZ_CHECK(node);
 }
 
-static void graph(struct program *p, ggml_backend_t stream)
+static void graph(struct program *p, struct side *s, ggml_backend_t stream)
 {
     struct ggml_cgraph *cg;
-    struct ggml_tensor *x = p->t[fuzz_below(&in, p->n_t)];
-    uint32_t n = 1 + fuzz_below(&in, 8), slot = p->next_slot;
+    struct ggml_tensor *x = s->t[fuzz_below(&in, s->n_t)];
+    uint32_t n = 1 + fuzz_below(&in, 8), slot = s->next_slot;
     bool placed = true;
 
     if (x->type != GGML_TYPE_F32 || ggml_nelements(x) > 1024 || ggml_used_mem(p->ctx) > (128 << 10))
@@ -152,7 +190,7 @@ static void graph(struct program *p, ggml_backend_t stream)
     for (uint32_t i = 0; i < n; i++) {
         switch (fuzz_below(&in, 5)) {
         case 0:
-            x = ggml_add(p->ctx, x, p->t[0]->ne[0] == x->ne[0] ? p->t[0] : x);
+            x = ggml_add(p->ctx, x, s->t[0]->ne[0] == x->ne[0] ? s->t[0] : x);
             break;
         case 1:
             x = ggml_scale(p->ctx, x, 0.5f);
@@ -166,9 +204,9 @@ static void graph(struct program *p, ggml_backend_t stream)
         default:
             x = ggml_mul(p->ctx, x, x);
         }
-        placed &= put(p, x, SLOT);
+        placed &= put(s, x, SLOT);
         if (fuzz_rarely(&in))
-            ggml_backend_dev_supports_op(dev, x);
+            ggml_backend_dev_supports_op(s->dev, x);
     }
     ggml_build_forward_expand(cg, x);
     if (fuzz_below(&in, 2)) {
@@ -182,14 +220,16 @@ static void graph(struct program *p, ggml_backend_t stream)
         if (fuzz_below(&in, 2))
             ggml_backend_graph_compute_async(stream, cg);
     }
-    ggml_backend_synchronize(stream);
-    p->next_slot = slot;
+    /* With two devices it goes on while the other has its turn. */
+    if (p->n_sides == 1 || fuzz_below(&in, 2))
+        ggml_backend_synchronize(stream);
+    s->next_slot = slot;
 }
 
 static void events(struct program *p, ggml_backend_t stream)
 {
     if (!p->event)
-        p->event = ggml_backend_event_new(dev);
+        p->event = ggml_backend_event_new(devices[0]);
     switch (fuzz_below(&in, 4)) {
     case 0:
         ggml_backend_event_record(p->event, stream);
@@ -224,6 +264,7 @@ static void act(struct program *p)
 {
     uint32_t which = fuzz_below(&in, 2);
     ggml_backend_t stream = p->stream[which];
+    struct side *s = side_of(p, which);
     size_t free_bytes, total;
     char text[256];
 
@@ -231,20 +272,20 @@ static void act(struct program *p)
     case 0:
         if (stream)
             ggml_backend_free(stream);
-        p->stream[which] = stream ? NULL : ggml_backend_dev_init(dev, NULL);
+        p->stream[which] = stream ? NULL : ggml_backend_dev_init(s->dev, NULL);
         break;
     case 1:
         if (stream)
             ggml_backend_synchronize(stream);
         break;
     case 2:
-        ggml_backend_dev_memory(dev, &free_bytes, &total);
+        ggml_backend_dev_memory(s->dev, &free_bytes, &total);
         break;
     case 3:
-        buffers(p, &p->other, ggml_backend_dev_buffer_type(dev));
+        buffers(p, &p->other, ggml_backend_dev_buffer_type(s->dev));
         break;
     case 4:
-        buffers(p, &p->host_buffer, ggml_backend_dev_host_buffer_type(dev));
+        buffers(p, &p->host_buffer, ggml_backend_dev_host_buffer_type(s->dev));
         break;
     case 5:
         if (stream)
@@ -254,39 +295,44 @@ static void act(struct program *p)
         ggml_backend_virtgpu_stats(text, fuzz_below(&in, sizeof(text)));
         break;
     case 7:
-        if (p->n_t)
-            copy(p);
+        copy(p);
         break;
     case 8:
     case 9:
-        if (p->n_t)
-            transfer(p, p->t[fuzz_below(&in, p->n_t)], fuzz_below(&in, 2) ? stream : NULL);
+        if (s->n_t)
+            transfer(p, s->t[fuzz_below(&in, s->n_t)], fuzz_below(&in, 2) ? stream : NULL);
         break;
     default:
-        if (stream && p->n_t)
-            graph(p, stream);
+        if (stream && s->n_t)
+            graph(p, s, stream);
     }
 }
 
-static void use(void)
+static void use(unsigned n_sides)
 {
     static struct program p;
 
     memset(&p, 0, sizeof(p));
-    p.stream[0] = ggml_backend_dev_init(dev, NULL);
-    start(&p);
+    vgr_host_at(0)->failed_at = 0; /* or the library would not try again so soon */
+    host.queues = n_sides > 1;
+    for (unsigned i = 0; i < n_sides; i++)
+        p.stream[i] = ggml_backend_dev_init(devices[i], NULL);
+    start(&p, n_sides);
     for (int i = 0; i < ACTIONS && in.left; i++)
         act(&p);
     finish(&p);
+    host.queues = false;
     vgr_conn_fail(vgr_host_at(0)->current, "the input ends");
 }
 
-static void handshake(void)
+static void handshake(bool queues)
 {
     struct vgr_conn *c;
 
     host.good = false;
+    host.queues = queues;
     c = vgr_conn_open(vgr_host_at(0));
+    host.queues = false;
     host.good = true;
     if (!c)
         return;
@@ -314,16 +360,20 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     host.good = true;
     reg = ggml_backend_virtgpu_reg();
     FUZZ_CHECK(ggml_backend_reg_dev_count(reg) == 2);
-    dev = ggml_backend_reg_dev_get(reg, 0);
+    for (int i = 0; i < 2; i++)
+        devices[i] = ggml_backend_reg_dev_get(reg, (size_t)i);
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    uint8_t how;
+
     in = (struct fuzz_in){data, size};
-    if (fuzz_u8(&in) < 0x30)
-        handshake();
+    how = fuzz_u8(&in);
+    if (how < 0x30)
+        handshake(how & 1);
     else
-        use();
+        use(how < 0xc0 ? 1 : 2);
     return 0;
 }

@@ -5,6 +5,9 @@
  * Mostly a command is whole, of contexts 1 to 3 and resources 1 to 4, in a chain of two descriptors.
  * Now and then its request is in pieces, behind an indirect table, has a number from nowhere, or a
  * descriptor or a word of the rings is damaged. Its control page may ask the worker to misbehave.
+ *
+ * Where workers may be started, a program has begun: the commands that a guest's kernel sends for one, in
+ * their order, come first. What follows then finds a context with a worker.
  */
 #ifndef VGR_FUZZ_GPU_GUEST_H
 #define VGR_FUZZ_GPU_GUEST_H
@@ -16,11 +19,12 @@
 #define FUZZ_RING  64u
 #define FUZZ_ARENA (64u << 10)
 
-#define SLOTS     8u
-#define SLOT_SIZE 0x800u
-#define REQ_GPA   (DATA_GPA + 0x10000)
-#define RESP_GPA  (DATA_GPA + 0x20000)
-#define TABLE_GPA (DATA_GPA + 0x30000)
+#define SLOTS           8u
+#define SLOT_SIZE       0x800u
+#define SLOT_HEAD(slot) ((uint16_t)((slot) * 6)) /* its first descriptor */
+#define REQ_GPA         (DATA_GPA + 0x10000)
+#define RESP_GPA        (DATA_GPA + 0x20000)
+#define TABLE_GPA       (DATA_GPA + 0x30000)
 
 static const struct vgr_capset fuzz_capset = {
     .magic = VGR_MAGIC,
@@ -154,7 +158,7 @@ static inline void guest_command(struct fuzz_in *in, struct fake_guest *g)
     uint64_t req = REQ_GPA + slot * SLOT_SIZE, resp = RESP_GPA + slot * SLOT_SIZE;
     uint64_t table = TABLE_GPA + slot * SLOT_SIZE;
     bool indirect = fuzz_below(in, 4) == 3;
-    uint16_t head = (uint16_t)(slot * 6), base = indirect ? 0 : head;
+    uint16_t head = SLOT_HEAD(slot), base = indirect ? 0 : head;
     struct vgr_vq_desc *d = guest_ptr(g, indirect ? table : DESC_GPA);
     size_t len = make_request(in, guest_ptr(g, req)), at = 0;
 
@@ -201,6 +205,66 @@ static inline void guest_scribbles(struct fuzz_in *in, struct fake_guest *g)
     default:
         fuzz_bytes(in, guest_ptr(g, REQ_GPA + fuzz_u16(in) % (SLOTS * SLOT_SIZE - 16)), 16);
     }
+}
+
+/* ---- An honest one ---- */
+
+/* A well-formed request of `type`, fenced or not, about context and resource `id`, with an arena of its own
+ * in region C; returns its length. */
+static inline size_t honest_request(uint8_t *req, uint32_t type, uint32_t id, uint32_t submit_op,
+                                    bool fence)
+{
+    struct vgr_gpu_hdr h = {.type = type, .ctx_id = id, .fence_id = 7};
+    struct {
+        struct vgr_gpu_attach_backing cmd;
+        struct vgr_gpu_mem_entry e;
+    } backing = {{id, 1}, {GPA_C + id * FUZZ_ARENA, FUZZ_ARENA, 0}};
+    struct {
+        struct vgr_gpu_submit cmd;
+        struct vgr_submit s;
+    } submit = {{sizeof(struct vgr_submit), 0},
+                {.magic = VGR_MAGIC, .op = submit_op, .resource = id, .size = FUZZ_ARENA}};
+
+    h.flags = fence ? VGR_GPU_FLAG_FENCE : 0;
+    memset(req, 0, SLOT_SIZE);
+    memcpy(req, &h, sizeof(h));
+    req += sizeof(h);
+    switch (h.type) {
+    case VGR_GPU_ATTACH_BACKING:
+        memcpy(req, &backing, sizeof(backing));
+        return sizeof(h) + sizeof(backing);
+    case VGR_GPU_SUBMIT_3D:
+        memcpy(req, &submit, sizeof(submit));
+        return sizeof(h) + sizeof(submit);
+    default:
+        memcpy(req, &(struct vgr_gpu_resource_id){id, 0}, sizeof(struct vgr_gpu_resource_id));
+        return sizeof(h) +
+               (h.type == VGR_GPU_RESOURCE_CREATE_3D ? 48 : sizeof(struct vgr_gpu_resource_id));
+    }
+}
+
+static inline void honest_offer(struct fake_guest *g, uint32_t slot, uint32_t type, uint32_t id,
+                                uint32_t submit_op, bool fence)
+{
+    uint64_t req = REQ_GPA + slot * SLOT_SIZE, resp = RESP_GPA + slot * SLOT_SIZE;
+    uint16_t head = SLOT_HEAD(slot);
+    size_t len = honest_request(guest_ptr(g, req), type, id, submit_op, fence);
+
+    guest_desc(g, head, req, (uint32_t)len, VGR_DESC_NEXT, (uint16_t)(head + 1));
+    guest_desc(g, head + 1u, resp, SLOT_SIZE, VGR_DESC_WRITE, 0);
+    guest_offer(g, head);
+}
+
+/* Offers what opens context 1 with a worker, in the first START_SLOTS slots. */
+#define START_SLOTS 5u
+static inline void program_starts(struct fake_guest *g)
+{
+    static const uint32_t types[START_SLOTS] = {VGR_GPU_CTX_CREATE, VGR_GPU_RESOURCE_CREATE_3D,
+                                                VGR_GPU_ATTACH_BACKING, VGR_GPU_CTX_ATTACH_RESOURCE,
+                                                VGR_GPU_SUBMIT_3D};
+
+    for (uint32_t i = 0; i < START_SLOTS; i++)
+        honest_offer(g, i, types[i], 1, VGR_SUBMIT_OPEN, true);
 }
 
 #endif

@@ -6,6 +6,10 @@
  * and then with any bytes, a `done` or a `head` from nowhere, a state, a text without an end, a hello
  * that is not what the guest wrote. When the input is used up it is honest, so nothing waits for ever.
  * The arena is plain heap memory: whoever reads outside of it is seen.
+ *
+ * Where `queues` is set the second device may have a queue of its own, whose ring, `done` and `head` are
+ * this host's in the same way. That the guest opens it where nothing else lies, and lets no queue wait for
+ * what it has not sent, is checked.
  */
 #ifndef VGR_FUZZ_LYING_HOST_H
 #define VGR_FUZZ_LYING_HOST_H
@@ -17,14 +21,17 @@
 #include "guest/dict.h"
 
 #define ARENA_MAX (4u << 20)
+#define QUEUES    VGR_MAX_DEVICES
 
 static struct fuzz_in in;
 static struct host {
-    bool good; /* this handshake is honest */
+    bool good;   /* this handshake is honest */
+    bool queues; /* this connection may have several */
     uint8_t *arena;
     uint64_t size;
     struct vgr_hello hello;
-    struct vgr_ring_consumer ring;
+    struct vgr_ring_consumer ring[QUEUES]; /* size 0: not open */
+    uint64_t awaited[QUEUES];              /* by QUEUE_WAITs of others */
     uint64_t record[(1u << 20) / 8 / 4];
 } host;
 
@@ -61,6 +68,8 @@ static void host_replies(void)
     for (uint32_t i = 0; i < 2; i++) {
         r->devices[i] = (struct vgr_device_info){
             .type = i, .alignment = 64, .max_size = 1ull << 32, .memory_total = 1ull << 32};
+        if (i && host.queues)
+            r->devices[i].flags = VGR_DEVICE_OWN_QUEUE;
         snprintf(r->devices[i].name, sizeof(r->devices[i].name), "Fuzz%u", i);
         strcpy(r->devices[i].description, "a host that lies");
     }
@@ -86,7 +95,9 @@ static int host_open(struct vgr_transport *t)
     ctl = control();
     host.hello = ctl->hello;
     FUZZ_CHECK(host.hello.arena_size == host.size && host.hello.reply_off < host.size);
-    vgr_ring_consumer_init(&host.ring, host.arena, host.arena + host.hello.ring_off,
+    memset(host.ring, 0, sizeof(host.ring));
+    memset(host.awaited, 0, sizeof(host.awaited));
+    vgr_ring_consumer_init(&host.ring[0], host.arena, host.arena + host.hello.ring_off,
                            host.hello.ring_size);
     host_replies();
     ctl->state = VGR_STATE_READY;
@@ -110,6 +121,36 @@ static int host_open(struct vgr_transport *t)
         }
     }
     return fuzz_rarely(&in) ? -EIO : 0;
+}
+
+static void open_queue(const struct vgr_cmd_queue_open *m)
+{
+    FUZZ_CHECK(m->device && m->device < QUEUES && !host.ring[m->device].size);
+    FUZZ_CHECK(m->off >= host.hello.heap_off && m->off % VGR_CONTROL_SIZE == 0);
+    FUZZ_CHECK(m->ring_size >= VGR_RING_MIN && m->ring_size <= VGR_RING_MAX &&
+               !(m->ring_size & (m->ring_size - 1)));
+    FUZZ_CHECK(m->off < host.size && m->ring_size < host.size - m->off - VGR_CONTROL_SIZE);
+    vgr_ring_consumer_init(&host.ring[m->device], host.arena + m->off,
+                           host.arena + m->off + VGR_CONTROL_SIZE, m->ring_size);
+    host.ring[m->device].ctl->asleep = 1;
+}
+
+/* What queues have to do with each other. */
+static void between_queues(uint32_t queue, const struct vgr_cmd *h)
+{
+    const struct vgr_cmd_queue_wait *wait = (const struct vgr_cmd_queue_wait *)h;
+    const struct vgr_cmd_copy *copy = (const struct vgr_cmd_copy *)h;
+
+    if (h->op == VGR_CMD_QUEUE_OPEN) {
+        FUZZ_CHECK(!queue);
+        open_queue((const struct vgr_cmd_queue_open *)h);
+    } else if (h->op == VGR_CMD_QUEUE_WAIT) {
+        FUZZ_CHECK(wait->queue < QUEUES && wait->queue != queue && host.ring[wait->queue].size);
+        if (host.awaited[wait->queue] < wait->seq)
+            host.awaited[wait->queue] = wait->seq;
+    } else if (h->op == VGR_CMD_COPY) {
+        FUZZ_CHECK(copy->src_queue < QUEUES && host.ring[copy->src_queue].size);
+    }
 }
 
 /* The answer to one command, at the place that it names. */
@@ -170,28 +211,46 @@ static void answer(const struct vgr_cmd *h)
     memcpy(host.arena + off, &a, len);
 }
 
-/* The host's turn: what is in the ring, then the words of the control page. */
-static void host_works(void)
+static void take_commands(uint32_t queue)
 {
-    struct vgr_control *ctl = control();
+    struct vgr_ring_consumer *r = &host.ring[queue];
     struct vgr_cmd *h = (struct vgr_cmd *)host.record;
     int n;
 
-    while ((n = vgr_ring_next(&host.ring, host.record, host.ring.size / 4)) > 0) {
+    while ((n = vgr_ring_next(r, host.record, r->size / 4)) > 0) {
+        between_queues(queue, h);
         answer(h);
-        vgr_ring_release(&host.ring);
+        vgr_ring_release(r);
     }
     FUZZ_CHECK(n == 0); /* the guest's ring is in order, whatever the host does */
-    __atomic_store_n(&ctl->done, host.ring.seq, __ATOMIC_SEQ_CST);
-    ctl->asleep = 1;
+    __atomic_store_n(&r->ctl->done, r->seq, __ATOMIC_SEQ_CST);
+    r->ctl->asleep = 1;
+}
+
+/* The host's turn: what is in the rings, then the words of a control page. */
+static void host_works(void)
+{
+    struct vgr_control *ctl = control();
+    uint32_t queue = 0;
+
+    for (uint32_t i = 0; i < QUEUES; i++) {
+        if (host.ring[i].size)
+            take_commands(i);
+    }
+    for (uint32_t i = 0; i < QUEUES; i++)
+        FUZZ_CHECK(host.awaited[i] <= host.ring[i].seq);
     if (!fuzz_rarely(&in))
         return;
+    if (host.ring[1].size && fuzz_below(&in, 2)) {
+        queue = 1;
+        ctl = host.ring[1].ctl;
+    }
     switch (fuzz_below(&in, 6)) {
     case 0:
-        ctl->done = fuzz_below(&in, 2) ? host.ring.seq - fuzz_u8(&in) : fuzz_size(&in);
+        ctl->done = fuzz_below(&in, 2) ? host.ring[queue].seq - fuzz_u8(&in) : fuzz_size(&in);
         break;
     case 1:
-        ctl->head = fuzz_below(&in, 2) ? host.ring.head - fuzz_u16(&in) : fuzz_u32(&in);
+        ctl->head = fuzz_below(&in, 2) ? host.ring[queue].head - fuzz_u16(&in) : fuzz_u32(&in);
         break;
     case 2:
         ctl->error = fuzz_mostly(&in, VGR_ERROR_INTERNAL + 1);

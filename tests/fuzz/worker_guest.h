@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * worker_guest.h - the guest of fuzz_worker: its view of the worker, and its commands.
+ * worker_guest.h - the guest of fuzz_worker and fuzz_queues: its view of the worker, and its commands.
  *
  * Commands name handles that may exist and ranges that may fit; now and then one lies, about a number or
  * about its own length. Some come in groups, as a program sends them: a graph that nobody runs finds
@@ -9,17 +9,12 @@
 #ifndef VGR_FUZZ_WORKER_GUEST_H
 #define VGR_FUZZ_WORKER_GUEST_H
 
-#include "fuzz.h"
-#include "protocol/ring.h"
-#include "worker/context.h"
 #include "worker_graph.h"
+#include "worker_rig.h"
 
-#define ARENA  (512u << 10)
-#define RING   (16u << 10)
-#define HEAP   (4096u + RING)
-#define REPLY  (HEAP + (64u << 10))
-#define DATA   (HEAP + (128u << 10)) /* uploads, downloads, replies */
+#ifndef BLOCKS
 #define BLOCKS (ARENA - (64u << 10)) /* payloads, one after the other */
+#endif
 
 #define GRAPHS  2u
 #define STREAMS 3u
@@ -27,19 +22,24 @@
 struct guest {
     struct fuzz_in in;
     struct vgr_ctx *c;
-    struct vgr_control *ctl;
     struct vgr_ring_producer ring;
     struct fuzz_buffers buffers;
     struct fuzz_graph graphs[GRAPHS + 1];
     uint32_t next_block;
+    uint32_t device;
+    bool concurrent; /* the worker is at work meanwhile: who wants to know of buffers asks before */
 };
 
-static uint8_t *arena;
-
-static void learn_buffers(struct guest *g)
+static void look_at_buffers(struct guest *g)
 {
     for (uint32_t i = 0; i < FUZZ_BUFFERS; i++)
         g->buffers.size[i] = g->c->buffers[i + 1].buffer ? g->c->buffers[i + 1].size : 0;
+}
+
+static void learn_buffers(struct guest *g)
+{
+    if (!g->concurrent)
+        look_at_buffers(g);
 }
 
 /* Puts a payload into the heap and returns where. */
@@ -105,6 +105,7 @@ static void graph_command(struct guest *g, union record *r)
 
     learn_buffers(g);
     make_graph(&g->in, &g->buffers, f);
+    f->head.device += g->device;
     r->graph.graph = fuzz_rarely(&g->in) ? fuzz_u32(&g->in) : handle;
     r->graph.data_len = graph_len(f);
     r->graph.data_off = payload(g, f, r->graph.data_len);
@@ -143,7 +144,7 @@ static void question(struct guest *g, union record *r)
     n = make_question(&f, 0, q);
     if (fuzz_rarely(&g->in))
         damage(&g->in, &q[fuzz_below(&g->in, n)], n);
-    r->query.device = fuzz_rarely(&g->in) ? fuzz_u32(&g->in) : 0;
+    r->query.device = fuzz_rarely(&g->in) ? fuzz_u32(&g->in) : g->device;
     r->query.data_len = n * (uint32_t)sizeof(q[0]);
     r->query.data_off = payload(g, q, r->query.data_len);
     r->query.reply_off = reply_off(g);
@@ -155,6 +156,7 @@ static void order(struct guest *g, union record *r)
 
     learn_buffers(g);
     make_graph(&g->in, &g->buffers, &f);
+    f.head.device += g->device;
     r->order.data_len = graph_len(&f);
     r->order.data_off = payload(g, &f, r->order.data_len);
     r->order.reply_off = reply_off(g);
@@ -174,7 +176,7 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
     case VGR_CMD_STREAM_OPEN:
     case VGR_CMD_STREAM_CLOSE:
         r->stream.stream = fuzz_mostly(in, STREAMS) + 1;
-        r->stream.device = fuzz_rarely(in) ? fuzz_u32(in) : 0;
+        r->stream.device = fuzz_rarely(in) ? fuzz_u32(in) : g->device;
         return sizeof(r->stream);
     case VGR_CMD_STREAM_WAIT:
         r->stream_wait.stream = fuzz_mostly(in, STREAMS) + 1;
@@ -182,7 +184,7 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
         return sizeof(r->stream_wait);
     case VGR_CMD_BUFFER_ALLOC:
         r->alloc.buffer = buffer_handle(g);
-        r->alloc.device = fuzz_rarely(in) ? fuzz_u32(in) : 0;
+        r->alloc.device = fuzz_rarely(in) ? fuzz_u32(in) : g->device;
         /* Mostly small; what the machine could give in earnest would only cost time. */
         r->alloc.size = fuzz_rarely(in) ? 1ull << (44 + fuzz_below(in, 20)) : 1u + fuzz_u16(in);
         r->alloc.usage = fuzz_mostly(in, 3);
@@ -216,7 +218,7 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
         r->copy.dst_offset = range(g);
         r->copy.src_offset = range(g);
         r->copy.len = range(g);
-        r->copy.src_queue = fuzz_rarely(in) ? fuzz_u16(in) : 0;
+        r->copy.src_queue = fuzz_rarely(in) ? fuzz_u16(in) : (uint16_t)g->device;
         return sizeof(r->copy);
     case VGR_CMD_INIT_TENSOR:
         learn_buffers(g);
@@ -238,7 +240,7 @@ static uint32_t make_command(struct guest *g, union record *r, uint16_t op)
         question(g, r);
         return sizeof(r->query);
     case VGR_CMD_QUERY_MEMORY:
-        r->memory.device = fuzz_rarely(in) ? fuzz_u32(in) : 0;
+        r->memory.device = fuzz_rarely(in) ? fuzz_u32(in) : g->device;
         r->memory.reply_off = reply_off(g);
         return sizeof(r->memory);
     case VGR_CMD_QUEUE_OPEN:
@@ -274,6 +276,22 @@ static bool push(struct guest *g, uint16_t op)
     memcpy(at, &r, size);
     vgr_ring_commit(&g->ring, size);
     return true;
+}
+
+/* What graphs run on: buffers, and a stream, of `device`. The rest is up to the input. */
+static void open_shop(struct guest *g, uint32_t device)
+{
+    struct vgr_cmd_stream s = {{VGR_CMD_STREAM_OPEN, 0, sizeof(s)}, 1, device};
+
+    memcpy(vgr_ring_reserve(&g->ring, sizeof(s)), &s, sizeof(s));
+    vgr_ring_commit(&g->ring, sizeof(s));
+    for (uint32_t i = 1; i <= 3; i++) {
+        struct vgr_cmd_alloc a = {
+            {VGR_CMD_BUFFER_ALLOC, 0, sizeof(a)}, i, device, 8192ull << i, 0, DATA};
+
+        memcpy(vgr_ring_reserve(&g->ring, sizeof(a)), &a, sizeof(a));
+        vgr_ring_commit(&g->ring, sizeof(a));
+    }
 }
 
 /* The next commands: any, or such as belong together. */

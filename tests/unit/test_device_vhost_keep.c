@@ -222,6 +222,23 @@ static void death_in_a_request_gives_the_connection_up(void **state)
     assert_true(disconnected(f));
 }
 
+/* An access behind the end of a file would be the successor's death. */
+static void record_that_is_too_short_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    int record = memfd_create("short", MFD_CLOEXEC);
+
+    assert_true(record >= 0);
+    assert_int_equal(ftruncate(record, 4096), 0);
+    kill_front();
+    assert_int_equal(open_keeper(f), 1);
+    assert_true(dup3(record, kept.fds[kept.head.n_watched], O_CLOEXEC) >= 0);
+    close(record);
+    assert_int_equal(vgr_vhost_set_keeper(&f->v, &keep, &kept), -EINVAL);
+    assert_int_equal(f->v.fd, -1);
+    assert_int_equal(f->v.mem.n, 0);
+}
+
 static void second_front_is_turned_away(void **state)
 {
     struct fixture *f = *state;
@@ -247,6 +264,7 @@ int main(void)
         T(successor_goes_on),
         T(successor_serves_the_next_driver),
         T(death_in_a_request_gives_the_connection_up),
+        T(record_that_is_too_short_is_refused),
         T(second_front_is_turned_away),
         T(keeper_ends_with_its_vm),
     };
