@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Tokens a second: one program, several at once, and in a virtual machine."""
+"""Tokens a second: one program, and several at once."""
 
-import json
-import os
-
-from .peers import LLAMA_COMPLETION, NAMES, TOP, die, median, ratio, stats_of
+from .peers import LLAMA_COMPLETION, NAMES, die, median, ratio
 
 # What a model is asked for: prompt tokens, generated tokens, repetitions in one llama-bench. A CPU
 # takes seconds for what a GPU does in a blink.
@@ -134,93 +131,3 @@ def several_programs(bench):
                   "vgr/native", "rpc/native"], rows)
     for note in notes:
         report.say("  " + note)
-
-
-# ---- In a virtual machine ----
-
-# The guest has both fronts. The order in which the library names their devices is that in which it
-# looks at the nodes of the kernel.
-GUEST = """set -e
-set -- $(VGR_LOG=debug llama-bench --list-devices 2>&1 |
-    sed -n 's/.*renderD[0-9]*: \\([a-z]*\\) device.*/\\1/p' | head -n 2)
-[ $# = 2 ] && [ "$1" != "$2" ] || exit 9
-ours=VirtGPU0 virgl=VirtGPU1
-[ $1 = vgr ] || ours=VirtGPU1 virgl=VirtGPU0
-for round in $(seq {rounds}); do
-    echo ours; {bench} -dev $ours -ngl 99
-    echo virgl; {bench} -dev $virgl -ngl 99
-    echo rpc; {bench} --rpc {server} -dev RPC0 -ngl 99
-    echo ours; {probe} --device $ours rtt step upload
-    echo virgl; {probe} --device $virgl rtt step upload
-done
-echo rpc; {probe} --device RPC0 --rpc {server} rtt step upload
-for tokens in 1 {short} {long}; do
-    for front in ours virgl; do
-        VGR_STATS=1 llama-bench -m {model} -p 0 -n $tokens -r 1 --no-warmup -dev ${{!front}} -ngl 99 \\
-            2>&1 >/dev/null | sed -n "s/^vgr-stats: /counts $front $tokens /p"
-    done
-done
-"""
-
-# What is measured in a guest, and what to call it.
-MACHINE = (("pp", "pp{pp}, tokens/s"), ("tg", "tg{tg}, tokens/s"), ("rtt", "round trip, us"),
-           ("step", "empty step, us"), ("upload", "upload, GB/s"))
-COUNTS = (("waits", "waits"), ("doorbells", "doorbells"), ("ring_bytes", "ring bytes"))
-
-
-def machine(bench):
-    """The same guest: through a vhost-user device, through the bridge in its virtio-gpu with 3D graphics,
-    and ggml-rpc over user-mode networking."""
-    args, report = bench.args, bench.report
-    model = bench.preferred("tiny16")
-    pp, tg = args.pp or 64, args.tg or 64
-    short, long = args.tokens
-    script = GUEST.format(
-        rounds=args.rounds, server=f"10.0.2.2:{bench.peers.rpc_port()}", model=bench.models[model],
-        short=short, long=long,
-        bench=f"llama-bench -m {bench.models[model]} -p {pp} -n {tg} -r 1 -o jsonl",
-        probe=f"{bench.place.program('vgr-probe')} --iterations {args.iterations} --seconds 2")
-    done = bench.place.run(
-        [os.path.join(TOP, "tools/vgr-vm"), "--front", "both", "--net", "--device", args.device,
-         "--timeout", "1500", "--", "bash", "-c", script], bench.place.host, timeout=1600)
-    fronts = ("ours", "virgl")
-    samples = {p: {name: [] for name, _ in MACHINE} for p in (*fronts, "rpc")}
-    counts = {p: {} for p in fronts}
-    for line in done.stdout.splitlines():
-        if line in samples:
-            now = samples[line]
-        elif line.startswith("{"):
-            row = json.loads(line)
-            if "measure" in row:
-                now[row["measure"]].append(row["p50"])
-            else:
-                now["pp" if row["n_prompt"] else "tg"] += row["samples_ts"]
-        elif line.startswith("counts "):
-            _, front, tokens, rest = line.split(" ", 3)
-            # The library tells of each connection; only one of the two has done anything.
-            told = counts[front].setdefault(int(tokens), {})
-            for key, value in stats_of(f"vgr-stats: {rest}").items():
-                told[key] = told.get(key, 0) + value
-    rows = []
-    for test, label in MACHINE:
-        m = {p: median(samples[p][test]) for p in samples}
-        for peer in m:
-            report.put(f"vm.{model}.{test}.{peer}", m[peer])
-        over = [ratio(m["virgl"], m["ours"]), ratio(m["ours"], m["rpc"])]
-        report.put(f"vm.{model}.{test}.virgl_over_ours", over[0])
-        report.put(f"vm.{model}.{test}.ours_over_rpc", over[1])
-        label = label.format(pp=pp, tg=tg)
-        rows.append([f"{model} {label}" if "tokens" in label else label, m["ours"], m["virgl"], m["rpc"],
-                     *over])
-    for name, label in COUNTS:
-        each = {p: (counts[p][long][name] - counts[p][short][name]) / (long - short) for p in fronts}
-        for front in fronts:
-            report.put(f"vm.{model}.{name}_per_token.{front}", each[front])
-        rows.append([f"{label} per token", *(each[p] for p in fronts), None, None, None])
-    load = {p: counts[p][1]["waits"] - 1 for p in fronts}
-    for front in fronts:
-        report.put(f"vm.{model}.load.waits.{front}", load[front])
-    rows.append(["waits while it loads", *(load[p] for p in fronts), None, None, None])
-    report.table(f"in a virtual machine, {args.device} on the host, medians of {args.rounds} rounds in "
-                 "turns; bridge: through a virtio-gpu with 3D graphics",
-                 ["test", NAMES["ours"], "bridge", NAMES["rpc"], "bridge/vgr", "vgr/rpc"], rows)
