@@ -31,7 +31,7 @@ boot --device CPU -- bash /run/vgr/guest.sh compute
 [ "$(wc -l <"$VGR_SCRATCH/nodes")" -eq 3 ] || fail "not three render nodes"
 grep -q 'renderD128: virtio-gpu without a vgr capset' "$VGR_SCRATCH/debug" ||
     fail "renderD128 is not another virtio-gpu"
-grep -q 'renderD129: vgr device' "$VGR_SCRATCH/debug" || fail "renderD129 is not ours"
+grep -qE 'renderD129: (vgr|bridged) device' "$VGR_SCRATCH/debug" || fail "renderD129 is not ours"
 [ "$(grep -c '^  [A-Za-z]*[0-9]*: ' "$VGR_SCRATCH/list")" -eq 1 ] || fail "not one device"
 grep -q '^  VirtGPU0: ' "$VGR_SCRATCH/list" || fail "no VirtGPU0"
 cases=$(sed 's/\x1b\[[0-9;]*m//g' "$VGR_SCRATCH/out" |
