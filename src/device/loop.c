@@ -2,6 +2,7 @@
 #include "device/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -56,11 +57,31 @@ void vgr_loop_close(struct vgr_loop *loop, struct vgr_watch *w)
     close(fd);
 }
 
+/* How long epoll may wait, ms; 0: the deadline has come, -1: there is none. */
+static int patience(const struct vgr_loop *loop)
+{
+    uint64_t now;
+
+    if (!loop->deadline)
+        return -1;
+    now = vgr_now_ms();
+    if (now >= loop->deadline)
+        return 0;
+    return loop->deadline - now < INT_MAX ? (int)(loop->deadline - now) : INT_MAX;
+}
+
 int vgr_loop_run(struct vgr_loop *loop)
 {
     while (!loop->stop) {
+        int timeout = patience(loop);
+
+        if (!timeout) {
+            loop->deadline = 0;
+            loop->expired(loop);
+            continue;
+        }
         loop->next = 0;
-        loop->n_events = epoll_wait(loop->epoll_fd, loop->events, VGR_LOOP_BATCH, -1);
+        loop->n_events = epoll_wait(loop->epoll_fd, loop->events, VGR_LOOP_BATCH, timeout);
         if (loop->n_events < 0) {
             if (errno != EINTR)
                 return -errno;

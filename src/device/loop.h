@@ -29,6 +29,10 @@ struct vgr_loop {
     int next, n_events;
     struct epoll_event events[VGR_LOOP_BATCH];
     uint64_t wakeups; /* returns of epoll_wait, for the debug log */
+    /* When to call expired(), once, as vgr_now_ms() tells; 0: never. For a process that may not have a
+     * timerfd. Set in callbacks, or before the loop runs. */
+    uint64_t deadline;
+    void (*expired)(struct vgr_loop *loop);
 };
 
 /* 0 or -errno. */

@@ -157,7 +157,6 @@ void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
     }
     l->wait = f;
     l->wait_until = vgr_now_ms() + VGR_LINK_HOLD_MS;
-    vgr_service_timer(VGR_LINK_HOLD_MS);
 }
 
 static void worker_wakes(struct vgr_watch *w, uint32_t events)

@@ -49,7 +49,7 @@ struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bri
 /* Rings the worker's doorbell. */
 void vgr_link_doorbell(struct vgr_link *link);
 
-/* Holds a fence until the worker's next wake-up; an older one is done. */
+/* Holds a fence until the worker's next wake-up; an older one is done. The caller kicks the service. */
 void vgr_link_wait(struct vgr_link *link, struct vgr_fence *f);
 
 /* Ends the worker. `link` is gone some time later. */

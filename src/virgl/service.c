@@ -21,8 +21,8 @@
 #define ASK_MS 1000
 
 static struct vgr_loop loop;
-static struct vgr_watch kicked = {.fd = -1}, timer = {.fd = -1};
-static bool running, timer_armed; /* with the lock */
+static struct vgr_watch kicked = {.fd = -1};
+static bool running; /* with the lock */
 
 /* ---- The broker ---- */
 
@@ -89,25 +89,23 @@ int vgr_service_ask(struct vgr_capset *capset)
 
 /* ---- The thread ---- */
 
+/* No timerfd: the jail of crosvm's GPU process kills who asks for one. */
+static void expired(struct vgr_loop *l)
+{
+    uint32_t next;
+
+    pthread_mutex_lock(&vgr_bridge_lock);
+    next = vgr_links_expire();
+    l->deadline = next ? vgr_now_ms() + next : 0;
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    vgr_fences_deliver();
+}
+
 static void kick_ready(struct vgr_watch *w, uint32_t events)
 {
     vgr_event_read(w->fd);
     vgr_links_serve(&loop);
-    vgr_fences_deliver();
-}
-
-static void timer_ready(struct vgr_watch *w, uint32_t events)
-{
-    uint32_t next;
-
-    vgr_event_read(w->fd);
-    pthread_mutex_lock(&vgr_bridge_lock);
-    timer_armed = false;
-    next = vgr_links_expire();
-    if (next)
-        vgr_service_timer(next);
-    pthread_mutex_unlock(&vgr_bridge_lock);
-    vgr_fences_deliver();
+    expired(&loop); /* there may be a fence to hold */
 }
 
 static void *run(void *unused)
@@ -126,13 +124,11 @@ static int make_loop(void)
         return err;
     fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     err = fd < 0 ? -errno : vgr_loop_add(&loop, &kicked, fd, EPOLLIN, kick_ready);
-    if (err && fd >= 0)
-        close(fd);
-    if (!err)
-        err = vgr_timer_add(&loop, &timer, timer_ready);
+    loop.expired = expired;
     if (!err)
         return 0;
-    vgr_loop_close(&loop, &kicked);
+    if (fd >= 0)
+        close(fd);
     vgr_loop_finish(&loop);
     return err;
 }
@@ -157,7 +153,6 @@ int vgr_service_start(void)
                 pthread_detach(thread);
                 running = true;
             } else {
-                vgr_loop_close(&loop, &timer);
                 vgr_loop_close(&loop, &kicked);
                 vgr_loop_finish(&loop);
             }
@@ -171,12 +166,4 @@ void vgr_service_kick(void)
 {
     if (kicked.fd >= 0)
         vgr_event_signal(kicked.fd);
-}
-
-void vgr_service_timer(uint32_t ms)
-{
-    if (timer_armed || timer.fd < 0)
-        return; /* it fires no later than that, and then looks at all fences */
-    timer_armed = true;
-    vgr_timer_set(&timer, ms);
 }

@@ -2,7 +2,7 @@
  *
  * service.h - the bridge's own thread, and where the broker is.
  *
- * It runs an event loop (device/loop.h) that only it touches: connections, wake-ups, a timer. The
+ * It runs an event loop (device/loop.h) that only it touches: connections, wake-ups, a deadline. The
  * monitor's thread leaves its wishes in links (link.h) and kicks it.
  */
 #ifndef VGR_VIRGL_SERVICE_H
@@ -21,10 +21,7 @@ int vgr_service_connect(void);
 /* Starts the thread if it does not run. 0 or -errno. */
 int vgr_service_start(void);
 
-/* Has the thread look at the links and deliver fences. Any thread, with or without the lock. */
+/* Has the thread look at the links, and at how long they hold fences, and deliver fences. Any thread, with or without the lock. */
 void vgr_service_kick(void);
-
-/* Has it look for fences that were held for too long, `ms` from now at the latest. With the lock. */
-void vgr_service_timer(uint32_t ms);
 
 #endif

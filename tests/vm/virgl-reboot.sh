@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 500 14
+# vgr-test: check 600 14
 #
 # A machine with the bridge in its virtio-gpu is reset by QEMU, and one by its own kernel too, while a
 # program computes. The worker is gone before the guest runs again, since what it writes to may be another
@@ -71,7 +71,7 @@ told() {
     tail -n 20 "$work/log" "$VGR_SCRATCH/vm.log"
 }
 there() {
-    wait_for 120 eval "[ -e '$work/$1' ] || ! kill -0 $machine 2>/dev/null" || true
+    wait_for 240 eval "[ -e '$work/$1' ] || ! kill -0 $machine 2>/dev/null" || true
     [ -e "$work/$1" ] || { told && fail "$hostmem: no $1"; }
 }
 
