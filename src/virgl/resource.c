@@ -163,13 +163,18 @@ void vgr_resources_release(void)
 }
 
 /* The monitor still has this blob mapped, so the guest may be able to reach the addresses: they must
- * not become anything else of the monitor's. What takes their place costs nothing. */
+ * not become anything else of the monitor's, nor may a write to them be its death. Empty pages take their
+ * place. They stay counted among the blobs, as the guest can fill them. */
 static void lose(struct vgr_bridge_resource *res)
 {
     struct vgr_table_node *n = calloc(1, sizeof(*n));
+    void *p = mmap(res->mapped, res->size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 
-    mmap(res->mapped, res->size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (p == MAP_FAILED)
+        vgr_warn("a blob stays mapped after the reset: %m"); /* which is as safe */
     res->mapped = NULL;
+    blob_bytes += res->size;
     if (!n || vgr_table_insert(&lost, n, res->node.id))
         free(n); /* is_lost() takes a full table for all numbers */
 }

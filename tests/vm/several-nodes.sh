@@ -17,7 +17,7 @@ fi
 llama-bench --list-devices >/run/vgr/quiet-list 2>/run/vgr/log || exit 13
 TEXT
 # Without outputs, since QEMU's display draws for the first device that has some.
-stock=(--qemu-arg -device --qemu-arg virtio-gpu-pci,max_outputs=0)
+stock=(--qemu-arg -device --qemu-arg 'virtio-gpu-pci,max_outputs=0')
 # boot OPTION...: sets $status
 boot() {
     rm -f "$VGR_SCRATCH"/{nodes,list,quiet-list,debug,log}
