@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 600 14
+# vgr-test: full 600 14
 #
 # A machine with the bridge in its virtio-gpu is reset by QEMU, and one by its own kernel too, while a
 # program computes. The worker is gone before the guest runs again, since what it writes to may be another
