@@ -24,8 +24,8 @@
  *
  * There is one exception: when pages of the guest's memory are taken away from a context whose worker
  * still has them mapped, or the machine is reset, the monitor waits for the worker's end,
- * VGR_BRIDGE_PATIENCE_MS at most, since the guest uses them for something else next. Guests of good will never make it wait: their arena is
- * a blob of ours, or is held by a fence until the worker is gone.
+ * VGR_BRIDGE_PATIENCE_MS at most, since the guest uses them for something else next. Guests of good
+ * will never make it wait: their arena is a blob of ours, or is held by a fence until the worker is gone.
  */
 #ifndef VGR_VIRGL_BRIDGE_H
 #define VGR_VIRGL_BRIDGE_H
@@ -116,7 +116,7 @@ bool vgr_bridge_unref(uint32_t id);
 /* May this blob, of whomever, not be mapped? A machine was reset while a blob of ours with this number
  * was mapped, and the monitor has not unmapped it. QEMU 10 then still has it in the guest's address
  * space, and aborts when a second one of that number comes. */
-bool vgr_bridge_is_lost(uint32_t res);
+bool vgr_bridge_is_lost(uint32_t id);
 
 /* The machine is reset, which the renderer may hear of much later: QEMU 10 tells it when the guest's next
  * driver begins, which is when that guest has long been using its memory. Ends all workers, and waits

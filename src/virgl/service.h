@@ -21,7 +21,8 @@ int vgr_service_connect(void);
 /* Starts the thread if it does not run. 0 or -errno. */
 int vgr_service_start(void);
 
-/* Has the thread look at the links, and at how long they hold fences, and deliver fences. Any thread, with or without the lock. */
+/* Has the thread look at the links, and at how long they hold fences, and deliver fences. Any thread, with
+ * or without the lock. */
 void vgr_service_kick(void);
 
 #endif

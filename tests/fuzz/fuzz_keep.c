@@ -18,11 +18,9 @@
 #include "fuzz.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 #include "common/fds.h"
-#include "common/log.h"
 #include "qemu_end.h"
 
 #define ACTIONS 24
@@ -340,14 +338,6 @@ static unsigned open_fds(void)
     return n;
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-    signal(SIGPIPE, SIG_IGN);
-    vgr_log_init("fuzz", VGR_LOG_ERROR);
-    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct takeover t;
@@ -366,12 +356,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     t.honest = how >= 0xe0;
     workers = t.honest || how < 0x10 ? 2 : 0;
-    guest_init(&r->g, FUZZ_RING, 0, false);
-    vgr_vq_stop(&r->g.vq);
-    r->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r->sock = -1;
-    r->front = &t.front[0];
-    front_init(r->front, workers);
+    rig_init(r, &t.front[0], workers);
     open_keeper(&t, r->front);
     FUZZ_CHECK(!vgr_vhost_set_keeper(&r->front->v, &t.keep, NULL));
     connect_qemu(r);
@@ -400,9 +385,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     close_keeper(&t);
     forget(&t.kept);
-    close(r->sock);
-    close(r->kick);
-    guest_finish(&r->g);
+    rig_finish(r);
     FUZZ_CHECK(open_fds() == fds);
     return 0;
 }

@@ -12,11 +12,6 @@
  * are set up at the beginning.
  */
 #include "fuzz.h"
-
-#include <fcntl.h>
-#include <signal.h>
-
-#include "common/log.h"
 #include "qemu_end.h"
 
 #define ACTIONS 64
@@ -26,12 +21,7 @@ static void setup(struct rig *r)
     static struct front front;
     bool workers = fuzz_u8(&r->in) < 0x10;
 
-    guest_init(&r->g, FUZZ_RING, 0, false);
-    vgr_vq_stop(&r->g.vq);
-    r->front = &front;
-    front_init(r->front, workers ? 2 : 0);
-    r->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r->sock = -1;
+    rig_init(r, &front, workers ? 2 : 0);
     connect_qemu(r);
     if (fuzz_u8(&r->in) >= 0xc0)
         return;
@@ -42,14 +32,6 @@ static void setup(struct rig *r)
         settle(r);
         FUZZ_CHECK(r->front->pool.alive == 1);
     }
-}
-
-static void teardown(struct rig *r)
-{
-    front_finish(r->front);
-    close(r->sock);
-    close(r->kick);
-    guest_finish(&r->g);
 }
 
 static void act(struct rig *r)
@@ -73,14 +55,6 @@ static void act(struct rig *r)
     }
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-    signal(SIGPIPE, SIG_IGN);
-    vgr_log_init("fuzz", VGR_LOG_ERROR);
-    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct rig r;
@@ -90,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     setup(&r);
     for (int i = 0; i < ACTIONS && r.in.left; i++)
         act(&r);
-    teardown(&r);
+    front_finish(r.front);
+    rig_finish(&r);
     return 0;
 }

@@ -8,8 +8,11 @@
 #ifndef VGR_FUZZ_QEMU_END_H
 #define VGR_FUZZ_QEMU_END_H
 
+#include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 
+#include "common/log.h"
 #include "device/context.h"
 #include "device/vhost.h"
 #include "fuzz.h"
@@ -31,7 +34,15 @@ struct rig {
     bool stranger; /* the front may have taken another connection for ours */
 };
 
-static int null_fd; /* of the wrong kind; the target's to open */
+static int null_fd; /* of the wrong kind */
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    vgr_log_init("fuzz", VGR_LOG_ERROR);
+    null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    return 0;
+}
 
 static const uint32_t requests[] = {
     VGR_VHOST_GET_FEATURES,
@@ -278,6 +289,25 @@ static void front_finish(struct front *f)
     FUZZ_CHECK(!f->pool.alive && !f->v.gpu.n_dying && !f->v.mem.n);
     FUZZ_CHECK(!f->v.gpu.contexts.n && !f->v.gpu.resources.n && !f->v.gpu.n_page_runs);
     vgr_loop_finish(&f->loop);
+}
+
+/* A guest whose queues do not run yet, and nobody connected. `r` is zero but for its input. */
+static void rig_init(struct rig *r, struct front *front, unsigned workers)
+{
+    guest_init(&r->g, FUZZ_RING, 0, false);
+    vgr_vq_stop(&r->g.vq);
+    r->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->sock = -1;
+    r->front = front;
+    front_init(front, workers);
+}
+
+/* After front_finish(). */
+static void rig_finish(struct rig *r)
+{
+    close(r->sock);
+    close(r->kick);
+    guest_finish(&r->g);
 }
 
 #endif
