@@ -88,6 +88,8 @@ void vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const 
     uint64_t now = now_ms();
     va_list ap;
 
+    if (level > log_level)
+        return;
     if (!limit->since_ms || now - limit->since_ms >= VGR_LOG_WINDOW_MS) {
         if (limit->left_out)
             vgr_log(level, "%u lines like the next were left out", limit->left_out);

@@ -81,6 +81,8 @@ static void provoked_lines_are_limited(void **state)
     char last[256];
 
     for (int i = 0; i < 1000; i++)
+        vgr_log_often(&limit, VGR_LOG_DEBUG, "not written, so it takes no other line's place");
+    for (int i = 0; i < 1000; i++)
         vgr_log_often(&limit, VGR_LOG_WARN, "number %d", i);
     assert_int_equal(read_lines(last), VGR_LOG_BURST);
     vgr_log_often(&other, VGR_LOG_WARN, "of another kind");
