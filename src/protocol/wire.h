@@ -89,9 +89,10 @@ static_assert(sizeof(struct vgr_submit) == 32, "wire");
  * for: that is virgl's first capset, of one size for ever. (Its second one grows, and a guest's Mesa that
  * knows more of it than the host's virglrenderer has values of its own for what the host does not give.)
  * A guest that finds the signature makes a context of capset VGR_BRIDGE_CONTEXT_CAPSET with
- * VGR_BRIDGE_RINGS rings (VIRTGPU_CONTEXT_INIT) and claims it by its first submission. From then on the
- * context is ours: its submissions are struct vgr_bridge_submit, whose first word is a no-operation for
- * virglrenderer, and its fences on rings 1 and 2 mean what vgr_bridge_ring says; others complete at once.
+ * VGR_BRIDGE_RINGS rings (VIRTGPU_CONTEXT_INIT) and claims it by its first submission, before it makes
+ * its arena. From then on the context is ours: its submissions are struct vgr_bridge_submit, whose first
+ * word is a no-operation for virglrenderer, and its fences on rings 1 and 2 mean what vgr_bridge_ring
+ * says; others complete at once.
  *
  * The arena is a HOST3D blob of VGR_BRIDGE_BLOB_ID where the device has host-visible memory, else a
  * resource in guest memory. */

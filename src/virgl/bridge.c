@@ -18,9 +18,9 @@
 
 pthread_mutex_t vgr_bridge_lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t vgr_bridge_changed = PTHREAD_COND_INITIALIZER;
+struct vgr_log_limit vgr_bridge_log;
 
 static struct vgr_table contexts = {.limit = MAX_CONTEXTS};
-static unsigned n_claimed;
 
 static struct vgr_bridge_context *find(uint32_t id)
 {
@@ -72,8 +72,6 @@ void vgr_bridge_context_made(uint32_t ctx, uint32_t capset)
 
 static void destroy(struct vgr_bridge_context *c)
 {
-    if (c->claimed)
-        n_claimed--;
     if (c->link)
         vgr_link_leave(c->link);
     vgr_table_remove(&contexts, &c->node);
@@ -180,7 +178,7 @@ bool vgr_bridge_detach(uint32_t ctx, uint32_t res)
 static int refuse(const struct vgr_bridge_context *c, const struct vgr_bridge_resource *res,
                   enum vgr_error error, const char *text)
 {
-    vgr_warn("guest context %u: %s", c->node.id, text);
+    vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN, "guest context %u: %s", c->node.id, text);
     vgr_resource_tell(res, error, text);
     return 0;
 }
@@ -209,6 +207,11 @@ static int open_context(struct vgr_bridge_context *c, const struct vgr_submit *s
                  (unsigned long long)cap->arena_max);
         return refuse(c, res, VGR_ERROR_ARENA, text);
     }
+    if (vgr_links_full()) {
+        snprintf(text, sizeof(text), "the monitor's limit of %u contexts is reached",
+                 vgr_links_limit());
+        return refuse(c, res, VGR_ERROR_LIMIT, text);
+    }
     err = find_arena(res, s->size, &ram);
     if (err == -ENODEV)
         return refuse(c, res, VGR_ERROR_INTERNAL,
@@ -223,24 +226,21 @@ static int open_context(struct vgr_bridge_context *c, const struct vgr_submit *s
         vgr_ram_free(&ram);
         return refuse(c, res, VGR_ERROR_INTERNAL, "the monitor has no memory or descriptors left");
     }
-    vgr_info("guest context %u opens an arena of %llu MiB, %s", c->node.id,
-             (unsigned long long)(s->size >> 20),
-             res->memfd < 0 ? "in the guest's memory" : "a blob");
+    vgr_log_often(&vgr_bridge_log, VGR_LOG_INFO, "guest context %u opens an arena of %llu MiB, %s",
+                  c->node.id, (unsigned long long)(s->size >> 20),
+                  res->memfd < 0 ? "in the guest's memory" : "a blob");
     return 0;
 }
 
 /* ---- Submissions ---- */
 
+/* Any number, since a claimed context costs less than the one of graphics that it was: what there are not
+ * enough of is what OPEN takes, and OPEN can be refused with a reason. */
 static int claim_context(struct vgr_bridge_context *c)
 {
     if (c->capset != 1 && c->capset != VGR_BRIDGE_CONTEXT_CAPSET)
         return EINVAL;
-    if (n_claimed == VGR_BRIDGE_MAX_CONTEXTS) {
-        vgr_warn("guest context %u: more than %u are claimed", c->node.id, n_claimed);
-        return ENOSPC;
-    }
     c->claimed = true;
-    n_claimed++;
     return 0;
 }
 

@@ -32,11 +32,12 @@
 
 #include <pthread.h>
 
+#include "common/log.h"
 #include "device/table.h"
 #include "protocol/wire.h"
 #include "virgl/calls.h"
 
-#define VGR_BRIDGE_MAX_CONTEXTS 256u                /* claimed ones, of all guest processes */
+#define VGR_BRIDGE_MAX_CONTEXTS 256u                /* with a worker, of all guest processes */
 #define VGR_BRIDGE_MAX_ATTACHED 64u                 /* resources of one of them */
 #define VGR_BRIDGE_MAX_BLOB     (UINT64_C(8) << 30) /* bytes, of all blobs of ours together */
 #define VGR_BRIDGE_PATIENCE_MS  200u
@@ -70,6 +71,9 @@ struct vgr_bridge_context {
 /* The bridge's lock, and what is signalled when a worker is gone. */
 extern pthread_mutex_t vgr_bridge_lock;
 extern pthread_cond_t vgr_bridge_changed;
+
+/* For lines that a guest can cause. With the lock. */
+extern struct vgr_log_limit vgr_bridge_log;
 
 /* All below are called on the monitor's thread, without the lock, and take it. */
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,7 +23,11 @@
 #define BUSY_TRIES 50
 #define BUSY_MS    2
 
+/* A link has a connection, two eventfds, a file of its arena's, and that is mostly a blob with its own. */
+#define SHARE_OF_A_LINK 16u
+
 static struct vgr_link *links;
+static unsigned n_links, limit = VGR_BRIDGE_MAX_CONTEXTS;
 static struct vgr_loop *the_loop; /* the service thread's, once it has started a link */
 
 /* Through the file: pointers into the guest's memory may be gone. */
@@ -30,6 +35,27 @@ static void tell(const struct vgr_link *l, enum vgr_error error, const char *tex
 {
     if (l->arena)
         vgr_control_fail_file(l->ram.files[l->first.file], l->first.offset, error, text);
+}
+
+/* ---- How many ---- */
+
+/* When the library is loaded: later the monitor may be in a jail that does not let it ask. */
+__attribute__((constructor)) static void measure(void)
+{
+    struct rlimit files;
+
+    if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / SHARE_OF_A_LINK < limit)
+        limit = (unsigned)(files.rlim_cur / SHARE_OF_A_LINK);
+}
+
+unsigned vgr_links_limit(void)
+{
+    return limit;
+}
+
+bool vgr_links_full(void)
+{
+    return n_links >= limit;
 }
 
 /* ---- Life ---- */
@@ -64,6 +90,7 @@ struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bri
     if (links)
         links->prev = l;
     links = l;
+    n_links++;
     return l;
 }
 
@@ -95,6 +122,7 @@ static void gone(struct vgr_link *l)
         links = l->next;
     if (l->next)
         l->next->prev = l->prev;
+    n_links--;
     free(l);
     pthread_cond_broadcast(&vgr_bridge_changed);
 }
@@ -294,7 +322,7 @@ static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
     if (err != -ECANCELED) {
         snprintf(text, sizeof(text), "the bridge cannot reach the host's broker: %s",
                  strerror(-err));
-        vgr_warn("guest context %u: %s", l->id, text);
+        vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN, "guest context %u: %s", l->id, text);
         tell(l, VGR_ERROR_INTERNAL, text);
     }
     if (conn >= 0)

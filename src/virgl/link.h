@@ -42,6 +42,11 @@ struct vgr_link {
     bool woken;                         /* a wake-up that no fence was held for */
 };
 
+/* How many links there may be, and as many blobs of ours: VGR_BRIDGE_MAX_CONTEXTS, or less, so that a guest
+ * has not more than a third of the descriptors that the monitor could have when it was started. */
+unsigned vgr_links_limit(void);
+bool vgr_links_full(void);
+
 /* A link on the arena at `ram`, which it owns from then on. NULL: no memory or no descriptors. */
 struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bridge_resource *arena,
                               struct vgr_ram *ram);

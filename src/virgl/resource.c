@@ -24,6 +24,7 @@
 static struct vgr_table resources = {.limit = MAX_RESOURCES};
 static struct vgr_table lost = {.limit = MAX_LOST};
 static uint64_t blob_bytes; /* of all blobs of ours */
+static unsigned n_blobs;    /* each has a descriptor */
 
 struct vgr_bridge_resource *vgr_resource_find(uint32_t id)
 {
@@ -62,6 +63,7 @@ static void drop(struct vgr_bridge_resource *res)
     if (res->memfd >= 0) {
         close(res->memfd);
         blob_bytes -= res->size;
+        n_blobs--;
     }
     vgr_table_remove(&resources, &res->node);
     free(res);
@@ -149,7 +151,9 @@ void vgr_bridge_unbacked(uint32_t id)
         if (res->user) {
             vgr_link_end(res->user);
             if (!wait_until(unused, res))
-                vgr_warn("resource %u: its memory is taken from a worker that does not end", id);
+                vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN,
+                              "resource %u: its memory is taken from a worker that does not end",
+                              id);
         }
         drop(res);
     }
@@ -233,7 +237,8 @@ bool vgr_bridge_blob(const struct vgr_virgl_blob_args *args, int *result)
         return true;
     pthread_mutex_lock(&vgr_bridge_lock);
     *result = -ENOMEM;
-    if (args->size <= VGR_BRIDGE_MAX_BLOB - blob_bytes && !vgr_resource_find(args->res_handle)) {
+    if (args->size <= VGR_BRIDGE_MAX_BLOB - blob_bytes && n_blobs < vgr_links_limit() &&
+        !vgr_resource_find(args->res_handle)) {
         fd = make_memfd(args->size);
         res = fd < 0 ? NULL : make(args->res_handle);
         if (res) {
@@ -241,6 +246,7 @@ bool vgr_bridge_blob(const struct vgr_virgl_blob_args *args, int *result)
             res->size = args->size;
             res->ctx = args->ctx_id;
             blob_bytes += args->size;
+            n_blobs++;
             *result = 0;
         } else if (fd >= 0) {
             close(fd);

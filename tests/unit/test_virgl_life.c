@@ -4,6 +4,13 @@
  */
 #include "virgl_rig.h"
 
+#include <sys/resource.h>
+
+#include "virgl/link.h"
+
+/* Descriptors of this monitor: for six contexts, which the queue of a stopped broker has room for. */
+#define FILES 96
+
 /* After pages were taken away, at `start`: their worker is gone, unless patience was over first. */
 static void no_worker_since(double start)
 {
@@ -155,6 +162,46 @@ static void monitor_does_not_wait_for_the_broker(void **state)
     printf("slowest: %.2f ms\n", slowest);
 }
 
+/* A guest cannot take all of the monitor's descriptors: neither by blobs nor by arenas. The broker is
+ * stopped meanwhile, since it has a limit of its own. */
+static void descriptors_are_left_to_the_monitor(void **state)
+{
+    const uint32_t limit = vgr_links_limit(), first = 1000;
+    int fd;
+
+    assert_int_equal(limit, FILES / 16);
+    kill(broker, SIGSTOP);
+    for (uint32_t i = 0; i < limit; i++) {
+        assert_int_equal(mon_claimed(i + 1), 0);
+        assert_int_equal(mon_blob(first + i, i + 1, ARENA), 0);
+    }
+    assert_int_equal(mon_blob(first + limit, 1, ARENA), -ENOMEM);
+    virgl_renderer_resource_unref(first);
+    assert_int_equal(mon_blob(first, 1, ARENA), 0);
+
+    for (uint32_t i = 0; i < limit; i++) {
+        virgl_renderer_ctx_attach_resource((int)i + 1, (int)(first + i));
+        assert_int_equal(mon_submit(i + 1, VGR_SUBMIT_OPEN, first + i, ARENA), 0);
+    }
+    virgl_renderer_context_destroy(1); /* its worker does not end before the broker goes on */
+    assert_int_equal(mon_claimed(1), 0);
+    assert_int_equal(mon_resource(1, 1, 0, ARENA), 0);
+    assert_int_equal(mon_submit(1, VGR_SUBMIT_OPEN, 1, ARENA), EINVAL);
+    assert_int_equal(control_at(1)->state, VGR_STATE_FAILED);
+    assert_int_equal(control_at(1)->error, VGR_ERROR_LIMIT);
+    assert_non_null(strstr(control_at(1)->error_text, "the monitor's limit of"));
+
+    fd = memfd_create("another", MFD_CLOEXEC);
+    assert_true(fd >= 0 && fd < FILES / 2);
+    close(fd);
+    virgl_renderer_reset();
+    kill(broker, SIGCONT);
+    UNTIL_TRUE(!vgr_links_full());
+    assert_int_equal(mon_power_on(true), 0);
+    memset(mon.ram, 0, MON_RAM);
+    open_pages(1);
+}
+
 static void nothing_is_left(void **state)
 {
     static int fds[2];
@@ -178,7 +225,19 @@ static void nothing_is_left(void **state)
     assert_int_equal(cycles, 20);
 }
 
-int main(void)
+/* The library measures its monitor when it is loaded. */
+static void begin_with_few_descriptors(char **argv)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur == FILES)
+        return;
+    files.rlim_cur = FILES;
+    if (!setrlimit(RLIMIT_NOFILE, &files))
+        execv("/proc/self/exe", argv);
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(context_number_is_reused_at_once),
@@ -187,8 +246,10 @@ int main(void)
         TEST(broker_may_come_back),
         TEST(reset_drops_all),
         TEST(monitor_does_not_wait_for_the_broker),
+        TEST(descriptors_are_left_to_the_monitor),
         TEST(nothing_is_left),
     };
 
+    begin_with_few_descriptors(argv);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
