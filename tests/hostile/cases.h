@@ -14,6 +14,8 @@ struct hostile_case {
 /* Each ends with an entry without a name. */
 extern const struct hostile_case cases_submit[];
 extern const struct hostile_case cases_kernel[];
+extern const struct hostile_case cases_device[]; /* of a device that is ours alone */
+extern const struct hostile_case cases_bridge[]; /* of a bridged one */
 extern const struct hostile_case cases_ring[];
 extern const struct hostile_case cases_flip[];
 extern const struct hostile_case cases_memory[];

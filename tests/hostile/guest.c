@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "guest.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <virtgpu_drm.h>
 
 void nap(unsigned ms)
 {
@@ -36,62 +30,14 @@ uint64_t random_number(void)
     return x;
 }
 
-/* ---- The node ---- */
-
-int node_ioctl(int fd, unsigned long request, void *arg)
-{
-    int r;
-
-    do
-        r = ioctl(fd, request, arg);
-    while (r < 0 && (errno == EINTR || errno == EAGAIN));
-    return r < 0 ? -errno : 0;
-}
-
-int node_open(void)
-{
-    int fd = open("/dev/dri/renderD128", O_RDWR | O_CLOEXEC);
-
-    CHECK(fd >= 0, "cannot open the render node: %s", strerror(errno));
-    return fd;
-}
-
-int guest_resource(struct guest *g, uint64_t size)
-{
-    struct drm_virtgpu_resource_create r = {
-        .format = 64, /* R8_UNORM */
-        .bind = 1u << 19,
-        .width = (uint32_t)size,
-        .height = 1,
-        .depth = 1,
-        .array_size = 1,
-        .size = (uint32_t)size,
-    };
-    struct drm_gem_close c = {0};
-    struct drm_virtgpu_map m = {0};
-    int err = node_ioctl(g->fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &r);
-
-    if (err)
-        return err;
-    m.handle = c.handle = r.bo_handle;
-    err = node_ioctl(g->fd, DRM_IOCTL_VIRTGPU_MAP, &m);
-    if (!err) {
-        g->arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, (off_t)m.offset);
-        err = g->arena == MAP_FAILED ? -errno : 0;
-    }
-    if (err) {
-        g->arena = NULL;
-        node_ioctl(g->fd, DRM_IOCTL_GEM_CLOSE, &c);
-        return err;
-    }
-    g->bo = r.bo_handle;
-    g->resource = r.res_handle;
-    g->size = size;
-    g->ctl = (struct vgr_control *)g->arena;
-    return 0;
-}
-
 /* ---- The handshake ---- */
+
+static enum arena_kind kind;
+
+void guest_take(enum arena_kind of)
+{
+    kind = of;
+}
 
 static uint32_t write_dictionary(uint8_t *at)
 {
@@ -127,40 +73,17 @@ void guest_hello(struct guest *g)
 
 void guest_prepare(struct guest *g)
 {
+    static unsigned turn;
+    bool blob;
     int err;
 
     memset(g, 0, sizeof(*g));
     g->fd = node_open();
-    err = guest_resource(g, GUEST_ARENA);
-    CHECK(!err, "no resource of %u bytes: %s", GUEST_ARENA, strerror(-err));
+    guest_claim(g);
+    blob = bridged() && (kind == HOST_BLOB || (kind == ANY_ARENA && turn++ % 2));
+    err = blob ? guest_blob(g, GUEST_ARENA) : guest_resource(g, GUEST_ARENA);
+    CHECK(!err, "no %s of %u bytes: %s", blob ? "blob" : "resource", GUEST_ARENA, strerror(-err));
     guest_hello(g);
-}
-
-int guest_submit(const struct guest *g, const void *data, uint32_t len, int *fence)
-{
-    struct drm_virtgpu_execbuffer e = {
-        .flags = fence ? VIRTGPU_EXECBUF_FENCE_FD_OUT : 0,
-        .size = len,
-        .command = (uintptr_t)data,
-        .fence_fd = -1,
-    };
-    int err = node_ioctl(g->fd, DRM_IOCTL_VIRTGPU_EXECBUFFER, &e);
-
-    if (fence)
-        *fence = err ? -1 : e.fence_fd;
-    return err;
-}
-
-int guest_say(const struct guest *g, enum vgr_submit_op op, int *fence)
-{
-    struct vgr_submit s = {
-        .magic = VGR_MAGIC,
-        .op = op,
-        .resource = op == VGR_SUBMIT_OPEN ? g->resource : 0,
-        .size = op == VGR_SUBMIT_OPEN ? g->size : 0,
-    };
-
-    return guest_submit(g, &s, sizeof(s), fence);
 }
 
 bool fence_signals(int fence)

@@ -3,6 +3,10 @@
  * guest.h - a guest program that has nothing of ours but the numbers of wire.h: ioctls of the kernel's
  * virtio-gpu driver, a ring by hand, op and type numbers of its own invention.
  *
+ * The device may be ours alone, or one of graphics with a bridge in it. In the second kind a context is
+ * claimed before it is used, and arenas are resources in the guest's memory and blobs of the host's by
+ * turns.
+ *
  * The steps of a session are functions of their own, so that a case can leave one out or do it wrong.
  * CHECK() is how a case fails: it says why and ends the process, since each case has one of its own.
  */
@@ -28,8 +32,11 @@
 enum { OP_NONE = 3, OP_ADD = 41, OP_MUL_MAT = 200 };
 enum { TYPE_F32 = 17 };
 
+enum arena_kind { ANY_ARENA, GUEST_MEMORY, HOST_BLOB };
+
 struct guest {
     int fd;
+    bool claimed; /* its context has the bridge's rings; never on a device that is ours alone */
     uint32_t bo, resource;
     uint8_t *arena;
     uint64_t size;
@@ -53,29 +60,57 @@ uint64_t now_ms(void);
 /* xorshift; the same numbers in each run. */
 uint64_t random_number(void);
 
+/* ---- node.c ---- */
+
 /* An ioctl, again if it was interrupted: 0 or -errno. */
 int node_ioctl(int fd, unsigned long request, void *arg);
+
+/* DRM_IOCTL_VIRTGPU_GET_CAPS. */
+int node_caps(int fd, uint32_t id, uint32_t version, void *buf, uint32_t size);
 
 /* Opens the render node. The file that it returns has no context in the kernel yet. */
 int node_open(void);
 
-/* A 3D resource of `size` bytes in g->fd, mapped. 0 or -errno; then nothing is left. */
+/* Whether the device is one of graphics, with a bridge in it. */
+bool bridged(void);
+
+/* CONTEXT_INIT with a capset and a number of rings: 0 or -errno. */
+int node_context(int fd, uint64_t capset, uint64_t rings);
+
+/* A 3D resource of `size` bytes in g->fd, or a blob of the host's, mapped. 0 or -errno; then nothing is
+ * left. */
 int guest_resource(struct guest *g, uint64_t size);
-
-/* Writes a good hello and dictionary into the arena. */
-void guest_hello(struct guest *g);
-
-/* node_open(), guest_resource(GUEST_ARENA), guest_hello(). */
-void guest_prepare(struct guest *g);
+int guest_blob(struct guest *g, uint64_t size);
 
 /* EXECBUFFER of anything; `fence`, if not NULL, becomes a descriptor. 0 or -errno. */
 int guest_submit(const struct guest *g, const void *data, uint32_t len, int *fence);
 
-/* The same with a good struct vgr_submit. */
+/* The same for a ring of a claimed context. */
+int guest_submit_ring(const struct guest *g, const void *data, uint32_t len, uint32_t ring,
+                      int *fence);
+
+/* The same with a submission, wrapped for a bridge where there is one. */
+int guest_send(const struct guest *g, const struct vgr_submit *s, int *fence);
+
+/* The same with a good one. */
 int guest_say(const struct guest *g, enum vgr_submit_op op, int *fence);
+
+/* Where there is a bridge, makes the context its; does nothing elsewhere. */
+void guest_claim(struct guest *g);
 
 /* Whether a fence signals within PATIENCE_MS; closes it. */
 bool fence_signals(int fence);
+
+/* ---- guest.c ---- */
+
+/* Writes a good hello and dictionary into the arena. */
+void guest_hello(struct guest *g);
+
+/* Which arenas guest_prepare() takes on a bridged device from now on. */
+void guest_take(enum arena_kind kind);
+
+/* node_open(), a claim, an arena of GUEST_ARENA, guest_hello(). */
+void guest_prepare(struct guest *g);
 
 /* Waits until the context is READY or FAILED, and returns which; NONE after `ms`. */
 uint32_t guest_settled(const struct guest *g, unsigned ms);

@@ -86,8 +86,9 @@ static bool wanted(const char *name, char **names)
 
 int main(int argc, char **argv)
 {
-    const struct hostile_case *lists[] = {cases_submit, cases_kernel, cases_ring,
-                                          cases_flip,   cases_memory, cases_many};
+    const struct hostile_case *lists[] = {
+        cases_submit, cases_kernel, bridged() ? cases_bridge : cases_device, cases_ring, cases_flip,
+        cases_memory, cases_many};
     struct rlimit files = {8192, 8192};
     unsigned n = 0, failed = 0;
 

@@ -82,6 +82,7 @@ static unsigned destroyed(void)
         struct guest g;
         pid_t pid;
 
+        guest_take(round / 4 % 2 ? HOST_BLOB : GUEST_MEMORY);
         if (round % 4 == 3) { /* by the end of its process, which has no say in it */
             pid = fork();
             if (!pid) {
@@ -217,18 +218,25 @@ static unsigned page_lists(void)
     unsigned n;
     int err;
 
+    guest_claim(&g);
     scatter(PIECES + 40000);
     err = guest_resource(&g, size);
     CHECK(!err, "%s", strerror(-err));
     n = pieces(g.arena, size);
     CHECK(n >= PIECES, "only %u pieces", n);
 
-    /* All of it, which no worker can map, and then only its beginning, which is in pieces, too. */
+    /* All of it, which no worker can map, and then only its beginning, which is in pieces, too. QEMU, where
+     * it reads the list itself, takes no such list; a smaller one is good. */
     guest_hello(&g);
     CHECK(!guest_say(&g, VGR_SUBMIT_OPEN, NULL), "OPEN");
-    guest_fails(&g, VGR_ERROR_ARENA, "too fragmented");
-    memset(g.ctl, 0, VGR_CONTROL_SIZE);
-    g.size = GUEST_ARENA;
+    if (bridged()) {
+        guest_ignored(&g);
+        CHECK(!guest_resource(&g, GUEST_ARENA), "no arena beside it");
+    } else {
+        guest_fails(&g, VGR_ERROR_ARENA, "too fragmented");
+        memset(g.ctl, 0, VGR_CONTROL_SIZE);
+        g.size = GUEST_ARENA;
+    }
     guest_hello(&g);
     CHECK(!guest_say(&g, VGR_SUBMIT_OPEN, NULL), "OPEN");
     CHECK(guest_settled(&g, PATIENCE_MS) == VGR_STATE_READY, "error %u: %.256s", g.ctl->error,

@@ -30,7 +30,7 @@ static unsigned no_handshake(void)
     }
     close(g.fd);
 
-    /* An arena, commands in its ring, a doorbell, but no OPEN. */
+    /* An arena, commands in its ring, a doorbell, but no OPEN (of a bridge, a claim too). */
     guest_prepare(&g);
     guest_push(&g, &(struct vgr_cmd){0}, VGR_CMD_SYNC, sizeof(struct vgr_cmd));
     guest_ring(&g, true);
@@ -43,7 +43,7 @@ static unsigned no_handshake(void)
 
         if (s.resource == g.resource)
             continue;
-        CHECK(!guest_submit(&g, &s, sizeof(s), NULL), "OPEN is not even accepted");
+        CHECK(!guest_send(&g, &s, NULL), "OPEN is not even accepted");
         guest_ignored(&g);
     }
     /* What was refused does not keep it from starting. */
@@ -66,7 +66,7 @@ static unsigned open_sizes(void)
 
         guest_prepare(&g);
         s.resource = g.resource;
-        CHECK(!guest_submit(&g, &s, sizeof(s), NULL), "OPEN is not even accepted");
+        CHECK(!guest_send(&g, &s, NULL), "OPEN is not even accepted");
         guest_fails(&g, VGR_ERROR_ARENA, "arena");
         guest_close(&g);
     }
@@ -135,13 +135,16 @@ static unsigned garbage(void)
     addition_define(&g);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         for (int kind = 0; kind < 4; kind++, tried++) {
-            struct vgr_submit head = {VGR_MAGIC, VGR_SUBMIT_WAIT, 0, 0, 0, 0};
+            struct vgr_submit bare = {VGR_MAGIC, VGR_SUBMIT_WAIT, 0, 0, 0, 0};
+            struct vgr_bridge_submit wrapped = {.nop = VGR_BRIDGE_NOP, .submit = bare};
+            const void *head = bridged() ? (const void *)&wrapped : &bare;
+            uint32_t len = bridged() ? sizeof(wrapped) : sizeof(bare);
 
             for (uint32_t k = 0; k < sizes[i]; k++)
                 data[k] = kind == 0 ? 0 : kind == 1 ? 0xff : (uint8_t)random_number();
             /* Right but for its length. */
             if (kind == 3)
-                memcpy(data, &head, sizes[i] < sizeof(head) ? sizes[i] : sizeof(head));
+                memcpy(data, head, sizes[i] < len ? sizes[i] : len);
             CHECK(!guest_submit(&g, data, sizes[i], &fence), "%u bytes are not accepted", sizes[i]);
             CHECK(fence_signals(fence), "%u bytes are not answered", sizes[i]);
         }
@@ -149,7 +152,7 @@ static unsigned garbage(void)
     for (uint32_t op = 0; op < 64; op++, tried++) {
         struct vgr_submit s = {VGR_MAGIC, op < 32 ? op + 4 : 1u << (op - 32), 0, 0, 0, 0};
 
-        CHECK(!guest_submit(&g, &s, sizeof(s), &fence) && fence_signals(fence), "op %u", s.op);
+        CHECK(!guest_send(&g, &s, &fence) && fence_signals(fence), "op %u", s.op);
     }
     CHECK(guest_done(&g, addition_run(&g)) && addition_right(&g),
           "the context did not survive: %.256s", g.ctl->error_text);
@@ -210,16 +213,16 @@ static unsigned foreign_arena(void)
 
     /* By number, and then by a handle that the kernel gives: still not while it is in use. */
     s.resource = owner.resource;
-    CHECK(!guest_submit(&thief, &s, sizeof(s), NULL), "OPEN");
+    CHECK(!guest_send(&thief, &s, NULL), "OPEN");
     s.resource = idle.resource;
-    CHECK(!guest_submit(&thief, &s, sizeof(s), NULL), "OPEN");
+    CHECK(!guest_send(&thief, &s, NULL), "OPEN");
     guest_ignored(&thief);
     guest_ignored(&idle);
     CHECK(guest_done(&owner, addition_run(&owner)) && addition_right(&owner), "the owner suffers");
     err = share_resource(&owner, &thief);
     CHECK(!err, "import: %s", strerror(-err));
     s.resource = owner.resource;
-    CHECK(!guest_submit(&thief, &s, sizeof(s), NULL), "OPEN");
+    CHECK(!guest_send(&thief, &s, NULL), "OPEN");
     guest_ignored(&thief);
     CHECK(guest_done(&owner, addition_run(&owner)) && addition_right(&owner), "the owner suffers");
 
