@@ -7,10 +7,10 @@
  *
  * KILLS times among the CONNECTIONS another process (the second form) opens the device, has it compute a
  * graph of seconds, and is killed meanwhile. Somebody may kill workers, too: a connection whose worker dies
- * at its start does not count, and neither does a process whose worker dies before it. Prints how many
- * connections were opened, how many failed, how many processes were killed in mid-graph and how many
- * ended before that, and the descriptors and mappings of this process after the tenth connection and
- * after the last.
+ * at its start does not count, and neither does a process whose worker dies before it. Prints "begun" when
+ * the device is found, for which nobody may have killed the worker yet; then how many connections were
+ * opened, how many failed, how many processes were killed in mid-graph and how many ended before that,
+ * and the descriptors and mappings of this process after the tenth connection and after the last.
  */
 #include <fcntl.h>
 #include <ggml-backend.h>
@@ -120,6 +120,10 @@ int main(int argc, char **argv)
         return compute();
     if (argc != 3)
         return 2;
+    if (!vgr_hosts_find())
+        return 1;
+    puts("begun");
+    fflush(stdout);
     n = (unsigned)atoi(argv[1]);
     kills = (unsigned)atoi(argv[2]);
     while (opened < n && failed <= n) {
