@@ -18,7 +18,7 @@ union message {
 
 struct vgr_direct_client {
     struct vgr_watch watch; /* the connection */
-    struct vgr_watch timer; /* until OPEN */
+    struct vgr_timer timer; /* until OPEN */
     struct vgr_worker worker;
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
@@ -55,7 +55,7 @@ static void client_close(struct vgr_direct_client *c)
 {
     struct vgr_direct *d = c->d;
 
-    vgr_loop_close(d->loop, &c->timer);
+    vgr_timer_stop(&c->timer);
     if (d->broker && c->watch.fd >= 0) {
         c->hung_up = c->watch.fd;
         vgr_loop_del(d->loop, &c->watch);
@@ -183,16 +183,16 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
         client_close(c);
         return;
     }
-    vgr_loop_close(c->d->loop, &c->timer);
+    vgr_timer_stop(&c->timer);
     if (!client_open(c, &m)) {
         c->d->pool->refused++;
         client_close(c);
     }
 }
 
-static void client_silent(struct vgr_watch *watch, uint32_t events)
+static void client_silent(struct vgr_timer *t)
 {
-    struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, timer);
+    struct vgr_direct_client *c = vgr_container_of(t, struct vgr_direct_client, timer);
 
     vgr_log_often(&c->d->log, VGR_LOG_WARN, "%s: no OPEN within %u s", who(c->d),
                   VGR_DIRECT_SILENCE_MS / 1000);
@@ -218,26 +218,23 @@ static int client_new(struct vgr_direct *d, int fd)
         return -ENOMEM;
     }
     c->d = d;
-    c->watch.fd = c->timer.fd = c->hung_up = -1;
+    c->watch.fd = c->hung_up = -1;
     if (d->first)
         d->first->prev = c;
     c->next = d->first;
     d->first = c;
     d->n_clients++;
 
-    err = vgr_timer_add(d->loop, &c->timer, client_silent);
-    if (!err)
-        err = vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_ready);
+    err = vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_ready);
     if (!err && !greet(d, fd))
         err = -EPIPE;
     if (err) {
-        vgr_loop_close(d->loop, &c->timer);
         vgr_loop_del(d->loop, &c->watch);
         close(fd);
         client_free(c);
         return err;
     }
-    vgr_timer_set(&c->timer, VGR_DIRECT_SILENCE_MS);
+    vgr_timer_set(d->loop, &c->timer, VGR_DIRECT_SILENCE_MS, client_silent);
     return 0;
 }
 
@@ -280,7 +277,7 @@ void vgr_direct_finish(struct vgr_direct *d)
     vgr_listener_close(&d->listener);
     for (struct vgr_direct_client *c = d->first; c; c = next) {
         next = c->next;
-        vgr_loop_close(d->loop, &c->timer);
+        vgr_timer_stop(&c->timer);
         vgr_loop_close(d->loop, &c->watch);
         client_free(c);
     }

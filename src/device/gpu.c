@@ -390,22 +390,21 @@ void vgr_gpu_command(struct vgr_gpu *gpu, struct vgr_chain *c)
 
 /* ---- The whole ---- */
 
+static void timer_ended(struct vgr_timer *t);
+
 void vgr_gpu_arm_timer(struct vgr_gpu *gpu, uint32_t ms)
 {
-    if (gpu->timer_armed)
-        return; /* it fires no later than that, and then looks at all fences */
-    gpu->timer_armed = true;
-    vgr_timer_set(&gpu->timer, ms);
+    /* One that runs ends no later than that, and then all fences are looked at. */
+    if (!vgr_timer_runs(&gpu->timer))
+        vgr_timer_set(gpu->loop, &gpu->timer, ms, timer_ended);
 }
 
-static void timer_ready(struct vgr_watch *w, uint32_t events)
+static void timer_ended(struct vgr_timer *t)
 {
-    struct vgr_gpu *gpu = vgr_container_of(w, struct vgr_gpu, timer);
+    struct vgr_gpu *gpu = vgr_container_of(t, struct vgr_gpu, timer);
     uint64_t now = vgr_now_ms(), next = 0;
     struct vgr_table_node *n = NULL;
 
-    vgr_event_read(w->fd);
-    gpu->timer_armed = false;
     while ((n = vgr_table_next(&gpu->contexts, n))) {
         uint64_t due = vgr_context_expire(vgr_container_of(n, struct vgr_context, node), now);
 
@@ -417,9 +416,9 @@ static void timer_ready(struct vgr_watch *w, uint32_t events)
     vgr_vq_notify(gpu->vq);
 }
 
-int vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                 const struct vgr_capset *capset, const struct vgr_guestmem *mem, struct vgr_vq *vq,
-                 void (*idle)(struct vgr_gpu *gpu))
+void vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                  const struct vgr_capset *capset, const struct vgr_guestmem *mem,
+                  struct vgr_vq *vq, void (*idle)(struct vgr_gpu *gpu))
 {
     memset(gpu, 0, sizeof(*gpu));
     gpu->loop = loop;
@@ -430,13 +429,12 @@ int vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_p
     gpu->idle = idle;
     gpu->contexts.limit = VGR_GPU_MAX_CONTEXTS;
     gpu->resources.limit = VGR_GPU_MAX_RESOURCES;
-    return vgr_timer_add(loop, &gpu->timer, timer_ready);
 }
 
 void vgr_gpu_finish(struct vgr_gpu *gpu)
 {
     vgr_gpu_reset(gpu, "vgr-device ended");
-    vgr_loop_close(gpu->loop, &gpu->timer);
+    vgr_timer_stop(&gpu->timer);
 }
 
 void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)

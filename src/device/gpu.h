@@ -76,16 +76,15 @@ struct vgr_gpu {
     struct vgr_table contexts;
     struct vgr_table resources;
     uint32_t n_page_runs;
-    unsigned n_dying;       /* contexts that are gone but for their worker process */
-    struct vgr_watch timer; /* ends the holding of fences */
-    bool timer_armed;
+    unsigned n_dying;                  /* contexts that are gone but for their worker process */
+    struct vgr_timer timer;            /* ends the holding of fences */
     void (*idle)(struct vgr_gpu *gpu); /* called when n_dying becomes 0 */
 };
 
-/* `vq` and `mem` stay the caller's. 0 or -errno. */
-int vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                 const struct vgr_capset *capset, const struct vgr_guestmem *mem, struct vgr_vq *vq,
-                 void (*idle)(struct vgr_gpu *gpu));
+/* `vq` and `mem` stay the caller's. */
+void vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                  const struct vgr_capset *capset, const struct vgr_guestmem *mem,
+                  struct vgr_vq *vq, void (*idle)(struct vgr_gpu *gpu));
 
 /* After vgr_worker_pool_finish(): workers are gone. */
 void vgr_gpu_finish(struct vgr_gpu *gpu);

@@ -84,26 +84,18 @@ static void listener_ready(struct vgr_watch *w, uint32_t events)
     l->ready(l);
 }
 
-static void listener_retry(struct vgr_watch *w, uint32_t events)
+static void listener_retry(struct vgr_timer *t)
 {
-    struct vgr_listener *l = vgr_container_of(w, struct vgr_listener, retry);
+    struct vgr_listener *l = vgr_container_of(t, struct vgr_listener, retry);
 
-    vgr_event_read(w->fd);
     l->ready(l);
 }
 
 int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, const char *path,
                      void (*ready)(struct vgr_listener *l))
 {
-    int err;
-
     *l = (struct vgr_listener){.watch.fd = -1, .loop = loop, .path = path, .ready = ready};
-    err = vgr_timer_add(loop, &l->retry, listener_retry);
-    if (!err)
-        err = vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
-    if (err)
-        vgr_loop_close(loop, &l->retry);
-    return err;
+    return vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
 }
 
 int vgr_listener_next(struct vgr_listener *l)
@@ -124,7 +116,7 @@ int vgr_listener_next(struct vgr_listener *l)
     if (!l->failed)
         vgr_error("%s: cannot accept: %s", l->path, strerror(errno));
     l->failed = true;
-    vgr_timer_set(&l->retry, VGR_LISTENER_RETRY_MS);
+    vgr_timer_set(l->loop, &l->retry, VGR_LISTENER_RETRY_MS, listener_retry);
     return -1;
 }
 
@@ -133,6 +125,6 @@ void vgr_listener_close(struct vgr_listener *l)
     if (l->watch.fd < 0)
         return;
     vgr_loop_close(l->loop, &l->watch);
-    vgr_loop_close(l->loop, &l->retry);
+    vgr_timer_stop(&l->retry);
     unlink(l->path);
 }

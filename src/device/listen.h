@@ -16,7 +16,7 @@
 /* A listening socket in the loop. It is edge-triggered: who is left waiting does not spin us. */
 struct vgr_listener {
     struct vgr_watch watch; /* -1: not there */
-    struct vgr_watch retry; /* timer */
+    struct vgr_timer retry;
     struct vgr_loop *loop;
     const char *path;
     void (*ready)(struct vgr_listener *l); /* somebody waits: see vgr_listener_next() */

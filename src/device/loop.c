@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,71 +56,94 @@ void vgr_loop_close(struct vgr_loop *loop, struct vgr_watch *w)
     close(fd);
 }
 
-/* How long epoll may wait, ms; 0: the deadline has come, -1: there is none. */
-static int patience(const struct vgr_loop *loop)
-{
-    uint64_t now;
+/* ---- Timers ---- */
 
-    if (!loop->deadline)
-        return -1;
+void vgr_timer_stop(struct vgr_timer *t)
+{
+    struct vgr_loop *loop = t->loop;
+
+    if (!loop)
+        return;
+    *(t->prev ? &t->prev->next : &loop->first) = t->next;
+    *(t->next ? &t->next->prev : &loop->last) = t->prev;
+    t->loop = NULL;
+}
+
+void vgr_timer_set(struct vgr_loop *loop, struct vgr_timer *t, uint32_t ms,
+                   void (*ended)(struct vgr_timer *t))
+{
+    struct vgr_timer *before = loop->last;
+
+    vgr_timer_stop(t);
+    if (before == t)
+        before = loop->last;
+    t->end = vgr_now_ms() + ms + 1; /* of the millisecond that it is now, a part is over */
+    t->ended = ended;
+    while (before && before->end > t->end)
+        before = before->prev;
+    t->prev = before;
+    t->next = before ? before->next : loop->first;
+    *(t->prev ? &t->prev->next : &loop->first) = t;
+    *(t->next ? &t->next->prev : &loop->last) = t;
+    t->loop = loop;
+}
+
+/* Ends those whose time has come; what their callbacks set is for later. */
+static void end_timers(struct vgr_loop *loop)
+{
+    uint64_t now = loop->first ? vgr_now_ms() : 0;
+    struct vgr_timer *t;
+
+    while (!loop->stop && (t = loop->first) && t->end <= now) {
+        vgr_timer_stop(t);
+        t->ended(t);
+    }
+}
+
+/* How long epoll may wait: `ms`, or until the first timer ends. */
+static int patience(const struct vgr_loop *loop, int ms)
+{
+    uint64_t now, left;
+
+    if (!loop->first)
+        return ms;
     now = vgr_now_ms();
-    if (now >= loop->deadline)
-        return 0;
-    return loop->deadline - now < INT_MAX ? (int)(loop->deadline - now) : INT_MAX;
+    left = loop->first->end > now ? loop->first->end - now : 0;
+    if (ms >= 0 && left > (uint64_t)ms)
+        return ms;
+    return left < INT_MAX ? (int)left : INT_MAX;
+}
+
+/* ---- Turns ---- */
+
+int vgr_loop_turn(struct vgr_loop *loop, int ms)
+{
+    loop->next = 0;
+    loop->n_events = epoll_wait(loop->epoll_fd, loop->events, VGR_LOOP_BATCH, patience(loop, ms));
+    if (loop->n_events < 0)
+        return errno == EINTR ? 0 : -errno;
+    loop->wakeups++;
+    while (loop->next < loop->n_events) {
+        struct epoll_event *ev = &loop->events[loop->next++];
+        struct vgr_watch *w = ev->data.ptr;
+
+        if (w)
+            w->ready(w, ev->events);
+    }
+    end_timers(loop);
+    return 0;
 }
 
 int vgr_loop_run(struct vgr_loop *loop)
 {
-    while (!loop->stop) {
-        int timeout = patience(loop);
+    int err = 0;
 
-        if (!timeout) {
-            loop->deadline = 0;
-            loop->expired(loop);
-            continue;
-        }
-        loop->next = 0;
-        loop->n_events = epoll_wait(loop->epoll_fd, loop->events, VGR_LOOP_BATCH, timeout);
-        if (loop->n_events < 0) {
-            if (errno != EINTR)
-                return -errno;
-            continue;
-        }
-        loop->wakeups++;
-        while (loop->next < loop->n_events) {
-            struct epoll_event *ev = &loop->events[loop->next++];
-            struct vgr_watch *w = ev->data.ptr;
-
-            if (w)
-                w->ready(w, ev->events);
-        }
-    }
-    return 0;
-}
-
-int vgr_timer_add(struct vgr_loop *loop, struct vgr_watch *w,
-                  void (*ready)(struct vgr_watch *w, uint32_t events))
-{
-    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    int err;
-
-    w->fd = -1;
-    if (fd < 0)
-        return -errno;
-    err = vgr_loop_add(loop, w, fd, EPOLLIN, ready);
-    if (err)
-        close(fd);
+    while (!loop->stop && !err)
+        err = vgr_loop_turn(loop, -1);
     return err;
 }
 
-void vgr_timer_set(struct vgr_watch *w, uint32_t ms)
-{
-    struct itimerspec its = {
-        .it_value = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000},
-    };
-
-    timerfd_settime(w->fd, 0, &its, NULL);
-}
+/* ---- Events and clocks ---- */
 
 uint64_t vgr_event_read(int fd)
 {

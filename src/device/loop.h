@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * loop.h - the event loop: epoll, one thread, level-triggered unless asked otherwise.
+ * loop.h - the event loop: epoll, one thread, level-triggered unless asked otherwise; and timers.
  *
  * A watch is embedded in the object that owns the descriptor. A callback may remove any watch, its
  * own and those whose events are already fetched included: a removed watch is never called again,
- * so its object can be freed at once. Nothing here blocks but vgr_loop_run().
+ * so its object can be freed at once. Nothing here blocks but vgr_loop_run() and vgr_loop_turn().
+ *
+ * A timer is embedded, too. Those that run are a list by the time at which they end, and epoll waits no
+ * longer than for the first: no descriptor, nothing that can fail, and no system call, which also suits
+ * processes that may not have a timerfd. The list is short (a timer for each client that has not spoken
+ * yet), so it is searched from its end when one is set, where most belong.
  */
 #ifndef VGR_DEVICE_LOOP_H
 #define VGR_DEVICE_LOOP_H
@@ -23,16 +28,21 @@ struct vgr_watch {
     void (*ready)(struct vgr_watch *w, uint32_t events); /* events: EPOLL* */
 };
 
+/* All 0: does not run. */
+struct vgr_timer {
+    struct vgr_timer *prev, *next;
+    struct vgr_loop *loop; /* NULL: does not run */
+    uint64_t end;          /* vgr_now_ms() */
+    void (*ended)(struct vgr_timer *t);
+};
+
 struct vgr_loop {
     int epoll_fd;
     bool stop;
     int next, n_events;
     struct epoll_event events[VGR_LOOP_BATCH];
-    uint64_t wakeups; /* returns of epoll_wait, for the debug log */
-    /* When to call expired(), once, as vgr_now_ms() tells; 0: never. For a process that may not have a
-     * timerfd. Set in callbacks, or before the loop runs. */
-    uint64_t deadline;
-    void (*expired)(struct vgr_loop *loop);
+    uint64_t wakeups;               /* returns of epoll_wait, for the debug log */
+    struct vgr_timer *first, *last; /* that run */
 };
 
 /* 0 or -errno. */
@@ -54,14 +64,23 @@ void vgr_loop_close(struct vgr_loop *loop, struct vgr_watch *w);
 /* Serves events until loop->stop is set. Returns 0 or -errno. */
 int vgr_loop_run(struct vgr_loop *loop);
 
-/* A one-shot timer as a watch. Returns 0 or -errno. Armed by vgr_timer_set(). */
-int vgr_timer_add(struct vgr_loop *loop, struct vgr_watch *w,
-                  void (*ready)(struct vgr_watch *w, uint32_t events));
+/* The same once: waits `ms` at most (-1: for ever) and serves what there is, events and timers. */
+int vgr_loop_turn(struct vgr_loop *loop, int ms);
 
-/* Fires once, `ms` milliseconds from now; 0 disarms. */
-void vgr_timer_set(struct vgr_watch *w, uint32_t ms);
+/* Has the loop call `ended` once, not before `ms` milliseconds from now; for a timer that runs already,
+ * instead of what was set. In the callback it does not run any more, and may be set or freed. */
+void vgr_timer_set(struct vgr_loop *loop, struct vgr_timer *t, uint32_t ms,
+                   void (*ended)(struct vgr_timer *t));
 
-/* Empties an eventfd or timerfd. Returns the count read, 0 if there was none. */
+/* No-op for a timer that does not run. */
+void vgr_timer_stop(struct vgr_timer *t);
+
+static inline bool vgr_timer_runs(const struct vgr_timer *t)
+{
+    return t->loop;
+}
+
+/* Empties an eventfd. Returns the count read, 0 if there was none. */
 uint64_t vgr_event_read(int fd);
 
 /* Adds 1 to an eventfd that is in non-blocking mode. A full counter is as good as a signal. */

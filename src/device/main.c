@@ -285,12 +285,12 @@ static int serve(struct vgr_options *o)
     }
 
     err = vgr_worker_pool_prepare(&p.pool);
-    if (!err && o->graph_timeout)
-        err = vgr_watchdog_init(&p.watchdog, &p.loop, &p.pool, 1000 * o->graph_timeout);
     if (err) {
         vgr_error("cannot start: %s", strerror(-err));
         goto out_loop;
     }
+    if (o->graph_timeout)
+        vgr_watchdog_init(&p.watchdog, &p.loop, &p.pool, 1000 * o->graph_timeout);
     if (with_vhost && start_vhost(&p, o, &capset))
         goto out_watchdog;
     if (o->direct_path && start_direct(&p, o, &capset))
@@ -338,7 +338,7 @@ out_vhost:
         vgr_keep_close(&p.keep);
 out_watchdog:
     if (o->graph_timeout)
-        vgr_watchdog_finish(&p.watchdog, &p.loop);
+        vgr_watchdog_finish(&p.watchdog);
 out_loop:
     vgr_loop_close(&p.loop, &p.signals);
     vgr_loop_finish(&p.loop);

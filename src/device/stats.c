@@ -14,7 +14,7 @@
 struct vgr_stats_client {
     struct vgr_watch
         watch; /* the connection: for reading, or once there is an answer for writing */
-    struct vgr_watch timer;
+    struct vgr_timer timer;
     struct vgr_stats *s;
     struct vgr_stats_client *prev, *next;
     char head[VGR_STATS_HEAD];
@@ -29,7 +29,7 @@ static void client_free(struct vgr_stats_client *c)
 {
     struct vgr_stats *s = c->s;
 
-    vgr_loop_close(s->loop, &c->timer);
+    vgr_timer_stop(&c->timer);
     vgr_loop_close(s->loop, &c->watch);
     if (c->prev)
         c->prev->next = c->next;
@@ -219,9 +219,9 @@ static void client_readable(struct vgr_watch *watch, uint32_t events)
         answer(c, status, target);
 }
 
-static void client_slow(struct vgr_watch *watch, uint32_t events)
+static void client_slow(struct vgr_timer *t)
 {
-    struct vgr_stats_client *c = vgr_container_of(watch, struct vgr_stats_client, timer);
+    struct vgr_stats_client *c = vgr_container_of(t, struct vgr_stats_client, timer);
 
     vgr_debug("%s: a client took longer than %u ms", c->s->listener.path, c->s->limit_ms);
     client_close(c);
@@ -236,19 +236,18 @@ static void client_new(struct vgr_stats *s, int fd)
         return;
     }
     c->s = s;
-    c->watch.fd = c->timer.fd = -1;
+    c->watch.fd = -1;
     if (s->first)
         s->first->prev = c;
     c->next = s->first;
     s->first = c;
     s->n_clients++;
-    if (vgr_timer_add(s->loop, &c->timer, client_slow) ||
-        vgr_loop_add(s->loop, &c->watch, fd, EPOLLIN, client_readable)) {
+    if (vgr_loop_add(s->loop, &c->watch, fd, EPOLLIN, client_readable)) {
         close(fd);
         client_free(c);
         return;
     }
-    vgr_timer_set(&c->timer, s->limit_ms);
+    vgr_timer_set(s->loop, &c->timer, s->limit_ms, client_slow);
 }
 
 static void accept_clients(struct vgr_stats *s)

@@ -24,22 +24,21 @@ static void serve_cursor(struct vgr_vhost_queue *q, struct vgr_chain *c)
     vgr_vq_push(&q->vq, c->head, 0); /* there is no picture to be in */
 }
 
+static void probe(struct vgr_timer *t)
+{
+    struct vgr_vhost *v = vgr_container_of(t, struct vgr_vhost, probe_timer);
+
+    if (v->queues[0].was_empty && vgr_vq_untouched(&v->queues[0].vq))
+        vgr_vhost_not_shared(v);
+}
+
 /* QEMU kicks a queue when it starts it, for nothing. The driver sends its first command right then;
  * if none shows up, the guest writes to other memory than we read. */
 static void control_empty(struct vgr_vhost_queue *q)
 {
     struct vgr_vhost *v = vgr_container_of(q, struct vgr_vhost, queues[0]);
 
-    vgr_timer_set(&v->probe_timer, VGR_VHOST_PROBE_MS);
-}
-
-static void probe(struct vgr_watch *w, uint32_t events)
-{
-    struct vgr_vhost *v = vgr_container_of(w, struct vgr_vhost, probe_timer);
-
-    vgr_event_read(w->fd);
-    if (v->queues[0].was_empty && vgr_vq_untouched(&v->queues[0].vq))
-        vgr_vhost_not_shared(v);
+    vgr_timer_set(v->loop, &v->probe_timer, VGR_VHOST_PROBE_MS, probe);
 }
 
 /* ---- Connection ---- */
@@ -50,8 +49,8 @@ static void conn_ready(struct vgr_watch *w, uint32_t events);
 static void conn_forget(struct vgr_vhost *v)
 {
     vgr_loop_del(v->loop, &v->conn);
-    vgr_timer_set(&v->stop_timer, 0);
-    vgr_timer_set(&v->probe_timer, 0);
+    vgr_timer_stop(&v->stop_timer);
+    vgr_timer_stop(&v->probe_timer);
     v->stopping = false;
     vgr_gpu_reset(&v->gpu, "the VM's connection to vgr-device ended");
     for (int i = 0; i < VGR_VHOST_QUEUES; i++)
@@ -85,7 +84,7 @@ static void stop_finish(struct vgr_vhost *v)
     if (!v->stopping)
         return;
     v->stopping = false;
-    vgr_timer_set(&v->stop_timer, 0);
+    vgr_timer_stop(&v->stop_timer);
     err = vgr_vhost_reply(v->fd, &v->rx.msg, sizeof(v->rx.msg.p.state));
     vgr_vhost_rx_next(&v->rx);
     vgr_vhost_keep(v);
@@ -101,11 +100,10 @@ static void workers_gone(struct vgr_gpu *gpu)
     stop_finish(vgr_container_of(gpu, struct vgr_vhost, gpu));
 }
 
-static void stop_timeout(struct vgr_watch *w, uint32_t events)
+static void stop_timeout(struct vgr_timer *t)
 {
-    struct vgr_vhost *v = vgr_container_of(w, struct vgr_vhost, stop_timer);
+    struct vgr_vhost *v = vgr_container_of(t, struct vgr_vhost, stop_timer);
 
-    vgr_event_read(w->fd);
     vgr_warn("%u workers do not end within %u ms; the guest's driver goes on without them",
              v->gpu.n_dying, VGR_VHOST_STOP_MS);
     stop_finish(v);
@@ -127,7 +125,7 @@ static void conn_ready(struct vgr_watch *w, uint32_t events)
         ret = vgr_vhost_serve(v, &v->rx.msg);
         if (v->stopping) {
             vgr_loop_del(v->loop, &v->conn);
-            vgr_timer_set(&v->stop_timer, VGR_VHOST_STOP_MS);
+            vgr_timer_set(v->loop, &v->stop_timer, VGR_VHOST_STOP_MS, stop_timeout);
             return;
         }
         if (!ret) {
@@ -178,8 +176,6 @@ static void listener_ready(struct vgr_listener *l)
 int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker_pool *pool,
                    const struct vgr_capset *capset, int fd, const char *path)
 {
-    int err;
-
     memset(v, 0, sizeof(*v));
     v->loop = loop;
     v->fd = v->display_fd = v->record_fd = -1;
@@ -189,14 +185,8 @@ int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker
     v->queues[0].serve = serve_control;
     v->queues[0].kicked_empty = control_empty;
     v->queues[1].serve = serve_cursor;
-    err = vgr_timer_add(loop, &v->stop_timer, stop_timeout);
-    if (!err)
-        err = vgr_timer_add(loop, &v->probe_timer, probe);
-    if (!err)
-        err = vgr_gpu_init(&v->gpu, loop, pool, capset, &v->mem, &v->queues[0].vq, workers_gone);
-    if (!err && fd >= 0)
-        err = vgr_listener_add(&v->listener, loop, fd, path, listener_ready);
-    return err;
+    vgr_gpu_init(&v->gpu, loop, pool, capset, &v->mem, &v->queues[0].vq, workers_gone);
+    return fd < 0 ? 0 : vgr_listener_add(&v->listener, loop, fd, path, listener_ready);
 }
 
 int vgr_vhost_connect(struct vgr_vhost *v, int fd)
@@ -258,7 +248,5 @@ void vgr_vhost_finish(struct vgr_vhost *v)
     if (v->fd >= 0)
         conn_forget(v);
     vgr_gpu_finish(&v->gpu);
-    vgr_loop_close(v->loop, &v->stop_timer);
-    vgr_loop_close(v->loop, &v->probe_timer);
     vgr_listener_close(&v->listener);
 }

@@ -48,8 +48,8 @@ struct vgr_vhost {
     int record_fd;
     struct vgr_listener listener; /* may not be there */
     struct vgr_watch conn;        /* not watched while a stop waits for workers */
-    struct vgr_watch stop_timer;
-    struct vgr_watch probe_timer;
+    struct vgr_timer stop_timer;
+    struct vgr_timer probe_timer;
     int fd;        /* of the connection, -1: none */
     bool once;     /* the program ends with the connection */
     bool stopping; /* rx.msg is a GET_VRING_BASE that waits to be answered */

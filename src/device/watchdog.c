@@ -8,11 +8,11 @@
 #define MS       1000000u
 #define GRACE_NS ((uint64_t)VGR_WATCHDOG_GRACE_MS * MS)
 
+static void timer_ended(struct vgr_timer *t);
+
 static void arm(struct vgr_watchdog *d, uint64_t ns)
 {
-    d->armed = true;
-    /* Not a moment too early, and never 0, which would disarm it. */
-    vgr_timer_set(&d->timer, (uint32_t)(ns / MS + 1));
+    vgr_timer_set(d->loop, &d->timer, (uint32_t)(ns / MS + 1), timer_ended); /* not too early */
 }
 
 static void end(struct vgr_watchdog *d, struct vgr_worker *w, uint64_t now)
@@ -67,13 +67,11 @@ static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
     return GRACE_NS;
 }
 
-static void timer_ready(struct vgr_watch *watch, uint32_t events)
+static void timer_ended(struct vgr_timer *t)
 {
-    struct vgr_watchdog *d = vgr_container_of(watch, struct vgr_watchdog, timer);
+    struct vgr_watchdog *d = vgr_container_of(t, struct vgr_watchdog, timer);
     uint64_t next = d->limit_ns;
 
-    vgr_event_read(watch->fd);
-    d->armed = false;
     if (!d->pool->alive)
         return;
     for (struct vgr_worker *w = d->pool->first; w; w = w->next) {
@@ -85,26 +83,21 @@ static void timer_ready(struct vgr_watch *watch, uint32_t events)
     arm(d, next);
 }
 
-int vgr_watchdog_init(struct vgr_watchdog *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                      uint32_t limit_ms)
+void vgr_watchdog_init(struct vgr_watchdog *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                       uint32_t limit_ms)
 {
-    int err;
-
-    *d = (struct vgr_watchdog){.pool = pool, .limit_ns = (uint64_t)limit_ms * MS};
-    err = vgr_timer_add(loop, &d->timer, timer_ready);
-    if (!err)
-        pool->watchdog = d;
-    return err;
+    *d = (struct vgr_watchdog){.pool = pool, .loop = loop, .limit_ns = (uint64_t)limit_ms * MS};
+    pool->watchdog = d;
 }
 
-void vgr_watchdog_finish(struct vgr_watchdog *d, struct vgr_loop *loop)
+void vgr_watchdog_finish(struct vgr_watchdog *d)
 {
     d->pool->watchdog = NULL;
-    vgr_loop_close(loop, &d->timer);
+    vgr_timer_stop(&d->timer);
 }
 
 void vgr_watchdog_started(struct vgr_watchdog *d)
 {
-    if (!d->armed)
+    if (!vgr_timer_runs(&d->timer))
         arm(d, d->limit_ns);
 }

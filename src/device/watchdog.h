@@ -28,16 +28,16 @@
 #define VGR_WATCHDOG_GRACE_MS 500u
 
 struct vgr_watchdog {
-    struct vgr_watch timer;
+    struct vgr_timer timer;
     struct vgr_worker_pool *pool;
+    struct vgr_loop *loop;
     uint64_t limit_ns;
-    bool armed;
 };
 
-/* Watches the workers that `pool` starts from now on, with `limit_ms` for a graph. 0 or -errno. */
-int vgr_watchdog_init(struct vgr_watchdog *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
-                      uint32_t limit_ms);
-void vgr_watchdog_finish(struct vgr_watchdog *d, struct vgr_loop *loop);
+/* Watches the workers that `pool` starts from now on, with `limit_ms` for a graph. */
+void vgr_watchdog_init(struct vgr_watchdog *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
+                       uint32_t limit_ms);
+void vgr_watchdog_finish(struct vgr_watchdog *d);
 
 /* For worker.c: there is a worker. */
 void vgr_watchdog_started(struct vgr_watchdog *d);

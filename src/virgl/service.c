@@ -22,7 +22,8 @@
 
 static struct vgr_loop loop;
 static struct vgr_watch kicked = {.fd = -1};
-static bool running; /* with the lock */
+static struct vgr_timer held; /* fences */
+static bool running;          /* with the lock */
 
 /* ---- The broker ---- */
 
@@ -89,15 +90,17 @@ int vgr_service_ask(struct vgr_capset *capset)
 
 /* ---- The thread ---- */
 
-/* No timerfd: the jail of crosvm's GPU process kills who asks for one. */
-static void expired(struct vgr_loop *l)
+static void look_at_held(struct vgr_timer *t)
 {
     uint32_t next;
 
     pthread_mutex_lock(&vgr_bridge_lock);
     next = vgr_links_expire();
-    l->deadline = next ? vgr_now_ms() + next : 0;
     pthread_mutex_unlock(&vgr_bridge_lock);
+    if (next)
+        vgr_timer_set(&loop, t, next, look_at_held);
+    else
+        vgr_timer_stop(t);
     vgr_fences_deliver();
 }
 
@@ -105,7 +108,7 @@ static void kick_ready(struct vgr_watch *w, uint32_t events)
 {
     vgr_event_read(w->fd);
     vgr_links_serve(&loop);
-    expired(&loop); /* there may be a fence to hold */
+    look_at_held(&held); /* there may be one more */
 }
 
 static void *run(void *unused)
@@ -124,7 +127,6 @@ static int make_loop(void)
         return err;
     fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     err = fd < 0 ? -errno : vgr_loop_add(&loop, &kicked, fd, EPOLLIN, kick_ready);
-    loop.expired = expired;
     if (!err)
         return 0;
     if (fd >= 0)

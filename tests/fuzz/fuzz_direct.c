@@ -108,7 +108,7 @@ static void client_connects(struct rig *r, int *sock)
     strcpy(addr.sun_path, path);
     *sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     FUZZ_CHECK(!connect(*sock, (struct sockaddr *)&addr, sizeof(addr)));
-    serve_loop(&r->loop, 0);
+    vgr_loop_turn(&r->loop, 0);
     FUZZ_CHECK(recv(*sock, &cap, sizeof(cap), 0) == sizeof(cap) && cap.magic == VGR_MAGIC);
 }
 
@@ -167,7 +167,7 @@ static void act(struct rig *r)
             client_connects(r, sock);
         client_sends(r, *sock);
     }
-    serve_loop(&r->loop, r->pool.alive && fuzz_below(&r->in, 2) ? 20 : 0);
+    vgr_loop_turn(&r->loop, r->pool.alive && fuzz_below(&r->in, 2) ? 20 : 0);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -62,7 +62,7 @@ static void kick(struct rig *r)
 {
     if (r->q.kick_fd >= 0)
         vgr_event_signal(r->q.kick_fd);
-    serve_loop(&r->loop, 0);
+    vgr_loop_turn(&r->loop, 0);
 }
 
 static void setup(struct rig *r)
@@ -76,8 +76,7 @@ static void setup(struct rig *r)
         .loop = &r->loop, .path = VGR_FAKE_WORKER, .limit = workers ? 2 : 0, .max_runs = 64};
     vgr_vhost_queue_init(&r->q, &r->loop, &r->g.mem, 0);
     r->q.serve = serve_chain;
-    FUZZ_CHECK(!vgr_gpu_init(&r->gpu, &r->loop, &r->pool, &fuzz_capset, &r->g.mem, &r->q.vq,
-                             workers_gone));
+    vgr_gpu_init(&r->gpu, &r->loop, &r->pool, &fuzz_capset, &r->g.mem, &r->q.vq, workers_gone);
     vgr_vhost_queue_set_call(&r->q, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     start_queue(r);
     if (workers) {
@@ -120,7 +119,7 @@ static void act(struct rig *r)
     } else if (what < 0xf0) {
         guest_scribbles(&r->in, &r->g);
     } else if (what < 0xf6) {
-        serve_loop(&r->loop, r->pool.alive ? 20 : 0);
+        vgr_loop_turn(&r->loop, r->pool.alive ? 20 : 0);
     } else if (what < 0xf8) {
         unplug(r);
     } else if (what < 0xfc) {

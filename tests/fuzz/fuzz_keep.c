@@ -160,7 +160,7 @@ static void act(struct takeover *t)
             settle(r);
         }
         if (what < 0x10)
-            serve_loop(&r->front->loop, 2);
+            vgr_loop_turn(&r->front->loop, 2);
         return;
     }
     if (what < 0x30) {
@@ -172,7 +172,7 @@ static void act(struct takeover *t)
     } else if (what < 0xd0) {
         guest_scribbles(&r->in, &r->g);
     } else {
-        serve_loop(&r->front->loop, r->front->pool.alive ? 5 : 0);
+        vgr_loop_turn(&r->front->loop, r->front->pool.alive ? 5 : 0);
         settle(r);
     }
 }

@@ -47,7 +47,7 @@ static void act(struct rig *r)
     } else if (what < 0xf0) {
         guest_scribbles(&r->in, &r->g);
     } else if (what < 0xfc) {
-        serve_loop(&r->front->loop, r->front->pool.alive ? 20 : 0);
+        vgr_loop_turn(&r->front->loop, r->front->pool.alive ? 20 : 0);
         settle(r);
     } else { /* QEMU ends */
         shutdown(r->sock, SHUT_WR);

@@ -97,7 +97,7 @@ static void settle(struct rig *r)
     uint32_t answer[256];
     ssize_t n;
 
-    serve_loop(&r->front->loop, 0);
+    vgr_loop_turn(&r->front->loop, 0);
     while ((n = recv(r->sock, answer, sizeof(answer), 0)) > 0) {
         FUZZ_CHECK(n >= (ssize_t)VGR_VHOST_HEADER);
         FUZZ_CHECK(answer[1] == (VGR_VHOST_VERSION | VGR_VHOST_REPLY));

@@ -229,7 +229,7 @@ static void an_endless_graph_is_told(void **state)
     struct vgr_counts_page *page;
     int head;
 
-    assert_int_equal(vgr_watchdog_init(&dog, &f->loop, &f->pool, 50), 0);
+    vgr_watchdog_init(&dog, &f->loop, &f->pool, 50);
     open_worker(f);
     submit_wait(f, 5, 1, 77);
     page = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -247,7 +247,7 @@ static void an_endless_graph_is_told(void **state)
     assert_int_equal(control(f)->error, VGR_ERROR_LIMIT);
     submit_wait(f, 5, 1, 78); /* the context is still answered */
     assert_int_equal(guest_used(&f->g, NULL), 10);
-    vgr_watchdog_finish(&dog, &f->loop);
+    vgr_watchdog_finish(&dog);
 }
 
 /* The guest reuses the pages when it has the answer. */
@@ -323,7 +323,7 @@ static void removed_memory_ends_its_contexts(void **state)
 
     open_worker(f);
     vgr_gpu_memory_removed(&f->gpu);
-    serve_loop(&f->loop, 50);
+    vgr_loop_turn(&f->loop, 50);
     assert_int_equal(f->pool.alive, 1);
     assert_int_equal(vgr_guestmem_remove(&f->g.mem, &fake_ranges[2]), 0);
     vgr_gpu_memory_removed(&f->gpu);

@@ -95,7 +95,7 @@ static void connection_waits_for_a_descriptor(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     end = vgr_now_ms() + 1300;
     for (uint64_t now; (now = vgr_now_ms()) < end; turns++)
-        serve_loop(&f->loop, (int)(end - now));
+        vgr_loop_turn(&f->loop, (int)(end - now));
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
     assert_int_equal(f->accepted, -1);
     assert_int_in_range(turns, 2, 6);

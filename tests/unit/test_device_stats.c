@@ -236,7 +236,7 @@ static void a_request_may_come_in_bytes(void **state)
 
     for (size_t i = 0; i < sizeof(request) - 1; i++) {
         say(fd, request + i, 1);
-        serve_loop(&f->loop, 20);
+        vgr_loop_turn(&f->loop, 20);
         f->len = 0;
         if (i < sizeof(request) - 2)
             assert_false(closed(f, fd));
@@ -335,7 +335,7 @@ static void a_client_that_keeps_talking_is_dropped(void **state)
         if (send(fd, "x", 1, MSG_NOSIGNAL) < 0)
             break;
         usleep(2000); /* never as much as a head may have */
-        serve_loop(&f->loop, 10);
+        vgr_loop_turn(&f->loop, 10);
     }
     close(fd);
     assert_int_equal(f->len, 0);
@@ -370,7 +370,7 @@ static void a_slow_reader_gets_it_all(void **state)
     for (bool end = false; !end; pieces++) {
         ssize_t n;
 
-        serve_loop(&f->loop, 5);
+        vgr_loop_turn(&f->loop, 5);
         n = recv(fd, f->answer + f->len, 30000, 0);
         end = !n;
         f->len += n > 0 ? (size_t)n : 0;
@@ -395,7 +395,7 @@ static void clients_may_go_at_any_time(void **state)
 
         if (len)
             say(fd, request, len);
-        serve_loop(&f->loop, 20);
+        vgr_loop_turn(&f->loop, 20);
         close(fd);
         UNTIL(f, !f->stats.n_clients);
     }
@@ -405,7 +405,7 @@ static void clients_may_go_at_any_time(void **state)
 
         say(fd, request, sizeof(request) - 1);
         for (int i = 0; i <= served; i++)
-            serve_loop(&f->loop, 20);
+            vgr_loop_turn(&f->loop, 20);
         close(fd);
         UNTIL(f, !f->stats.n_clients);
     }
@@ -424,7 +424,7 @@ static void one_client_too_many_waits(void **state)
     fd = client(f);
     say(fd, "GET /stats HTTP/1.0\r\n\r\n", 23);
     for (int i = 0; i < 5; i++)
-        serve_loop(&f->loop, 10);
+        vgr_loop_turn(&f->loop, 10);
     f->len = 0;
     assert_false(closed(f, fd));
     assert_int_equal(f->stats.n_clients, VGR_STATS_CLIENTS);

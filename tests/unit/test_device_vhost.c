@@ -103,7 +103,7 @@ static void queue_does_not_run_before_it_is_enabled(void **state)
     start(f);
     assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 0), 0);
     offer(f, VGR_GPU_CTX_CREATE, 1, NULL, 0);
-    serve_loop(&f->loop, 50);
+    vgr_loop_turn(&f->loop, 50);
     assert_int_equal(guest_used(&f->g, NULL), -1);
     assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 1), 0);
     assert_int_equal(guest_used(&f->g, NULL), 0);
@@ -171,7 +171,7 @@ static void broken_ring_does_not_end_the_connection(void **state)
     start(f);
     f->g.avail_idx += 1000;
     offer(f, VGR_GPU_CTX_CREATE, 1, NULL, 0);
-    serve_loop(&f->loop, 50);
+    vgr_loop_turn(&f->loop, 50);
     assert_int_equal(guest_used(&f->g, NULL), -1);
     assert_int_equal(confirm(f, VGR_VHOST_GET_QUEUE_NUM, NULL, 0, -1), 2);
 }
@@ -249,7 +249,7 @@ static void any_message_is_survived(void **state)
                      : forms[k].size == 40 ? f->g.fd
                                            : f->kick);
             vgr_event_signal(f->kick);
-            serve_loop(&f->loop, 0);
+            vgr_loop_turn(&f->loop, 0);
             while (recv(f->sock, payload, sizeof(payload), 0) > 0)
                 continue;
         }

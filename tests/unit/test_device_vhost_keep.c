@@ -151,7 +151,7 @@ static void successor_goes_on(void **state)
         vgr_event_read(f->call);
         assert_int_equal(guest_used(&f->g, NULL), 0);
         offer_wait(f);
-        serve_loop(&f->loop, 100);
+        vgr_loop_turn(&f->loop, 100);
     }
     kill_front();
     assert_int_equal(guest_used(&f->g, NULL), -1);
@@ -193,7 +193,7 @@ static void successor_serves_the_next_driver(void **state)
     send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
     UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
     assert_int_equal(answer[4], f->g.avail_idx);
-    serve_loop(&f->loop, 100); /* it has a word with its keeper yet */
+    vgr_loop_turn(&f->loop, 100); /* it has a word with its keeper yet */
     kill_front();
     succeed(f);
     assert_true(f->v.fd >= 0);
@@ -215,7 +215,7 @@ static void death_in_a_request_gives_the_connection_up(void **state)
     uint32_t half[2] = {VGR_VHOST_GET_FEATURES, 1};
 
     send_raw(f, half, sizeof(half), -1);
-    serve_loop(&f->loop, 200);
+    vgr_loop_turn(&f->loop, 200);
     kill_front();
     succeed(f);
     assert_int_equal(f->v.fd, -1);

@@ -56,7 +56,8 @@ static int setup(void **state)
     f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = WORKERS};
     *state = &f;
-    return vgr_loop_init(&f.loop) || vgr_watchdog_init(&f.dog, &f.loop, &f.pool, LIMIT);
+    vgr_watchdog_init(&f.dog, &f.loop, &f.pool, LIMIT);
+    return vgr_loop_init(&f.loop);
 }
 
 static int teardown(void **state)
@@ -68,7 +69,7 @@ static int teardown(void **state)
             munmap(f->page[i], VGR_COUNTS_SIZE);
     }
     vgr_worker_pool_finish(&f->pool, 5000);
-    vgr_watchdog_finish(&f->dog, &f->loop);
+    vgr_watchdog_finish(&f->dog);
     close(f->doorbell);
     close(f->wakeup);
     vgr_loop_finish(&f->loop);
@@ -103,7 +104,7 @@ static void serve_for(struct fixture *f, uint64_t ms)
     uint64_t end = vgr_now_ms() + ms;
 
     while (vgr_now_ms() < end)
-        serve_loop(&f->loop, 10);
+        vgr_loop_turn(&f->loop, 10);
 }
 
 /* Serves until the worker is overdue; how long it took. */
@@ -235,13 +236,13 @@ static void nobody_looks_where_nobody_works(void **state)
 {
     struct fixture *f = *state;
 
-    assert_false(f->dog.armed);
+    assert_false(vgr_timer_runs(&f->dog.timer));
     start(f, 0);
-    assert_true(f->dog.armed);
+    assert_true(vgr_timer_runs(&f->dog.timer));
     vgr_worker_kill(&f->worker[0]);
-    UNTIL(f, n_gone && !f->dog.armed);
+    UNTIL(f, n_gone && !vgr_timer_runs(&f->dog.timer));
     start(f, 1);
-    assert_true(f->dog.armed);
+    assert_true(vgr_timer_runs(&f->dog.timer));
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -66,7 +66,7 @@ static inline bool disconnected(struct fixture *f)
 {
     char c;
 
-    serve_loop(&f->loop, 0);
+    vgr_loop_turn(&f->loop, 0);
     return recv(f->sock, &c, 1, 0) == 0;
 }
 

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The event loop: watches that are removed while their events are served, and timers.
+ */
+#include "vgr_test.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device/loop.h"
+
+#define N 4
+
+static struct fixture {
+    struct vgr_loop loop;
+    struct vgr_timer timer[N];
+    struct vgr_watch watch[N];
+    char order[32]; /* of what was called */
+    struct vgr_timer *stopped;
+    uint32_t again_ms;
+} f;
+
+static int setup(void **state)
+{
+    memset(&f, 0, sizeof(f));
+    *state = &f;
+    return vgr_loop_init(&f.loop);
+}
+
+static int teardown(void **state)
+{
+    vgr_loop_finish(&f.loop);
+    return 0;
+}
+
+static void note(char c)
+{
+    size_t n = strlen(f.order);
+
+    assert_true(n + 1 < sizeof(f.order));
+    f.order[n] = c;
+}
+
+static void ended(struct vgr_timer *t)
+{
+    assert_false(vgr_timer_runs(t));
+    note((char)('0' + (t - f.timer)));
+    if (f.stopped)
+        vgr_timer_stop(f.stopped);
+    if (f.again_ms)
+        vgr_timer_set(&f.loop, t, f.again_ms, ended);
+}
+
+static void set(unsigned i, uint32_t ms)
+{
+    vgr_timer_set(&f.loop, &f.timer[i], ms, ended);
+    assert_true(vgr_timer_runs(&f.timer[i]));
+}
+
+/* Turns until `n` calls were noted. */
+static void until(size_t n)
+{
+    uint64_t end = vgr_now_ms() + 5000;
+
+    while (strlen(f.order) < n) {
+        assert_true(vgr_now_ms() < end);
+        assert_int_equal(vgr_loop_turn(&f.loop, 50), 0);
+    }
+}
+
+static void timers_end_in_the_order_of_their_ends(void **state)
+{
+    set(0, 30);
+    set(1, 10);
+    set(2, 20);
+    set(3, 20);
+    until(4);
+    assert_string_equal(f.order, "1230");
+    assert_null(f.loop.first);
+    assert_null(f.loop.last);
+}
+
+static void timer_does_not_end_early(void **state)
+{
+    for (int i = 0; i < 20; i++) {
+        struct timespec a, b;
+
+        memset(f.order, 0, sizeof(f.order));
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        set(0, 5);
+        until(1);
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        assert_true((b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec >= 5000000);
+    }
+}
+
+static void timer_is_set_anew_and_stopped(void **state)
+{
+    set(0, 10000);
+    set(1, 30);
+    set(2, 10000);
+    set(2, 10);
+    set(1, 40);
+    vgr_timer_stop(&f.timer[0]);
+    vgr_timer_stop(&f.timer[0]);
+    until(2);
+    assert_string_equal(f.order, "21");
+    assert_null(f.loop.first);
+}
+
+static void timer_stops_another_that_is_due(void **state)
+{
+    set(0, 1);
+    set(1, 1);
+    set(2, 1);
+    f.stopped = &f.timer[1];
+    usleep(5000);
+    until(2);
+    assert_string_equal(f.order, "02");
+}
+
+/* One that always sets itself again keeps neither the others nor events from their turns. */
+static void eager_timer_keeps_nobody_out(void **state)
+{
+    f.again_ms = 1;
+    set(0, 0);
+    set(1, 0);
+    usleep(3000);
+    assert_int_equal(vgr_loop_turn(&f.loop, 0), 0);
+    assert_string_equal(f.order, "01");
+}
+
+static void turn_waits_no_longer_than_told(void **state)
+{
+    uint64_t begin = vgr_now_ms();
+
+    set(0, 100000);
+    assert_int_equal(vgr_loop_turn(&f.loop, 10), 0);
+    assert_string_equal(f.order, "");
+    assert_true(vgr_now_ms() - begin < 50000);
+    vgr_timer_stop(&f.timer[0]);
+}
+
+static void watch_ready(struct vgr_watch *w, uint32_t events)
+{
+    vgr_event_read(w->fd);
+    note((char)('a' + (w - f.watch)));
+    for (int i = 0; i < N; i++)
+        vgr_loop_close(&f.loop, &f.watch[i]);
+    f.loop.stop = true;
+}
+
+static void removed_watch_and_timer_are_not_called(void **state)
+{
+    for (int i = 0; i < N; i++)
+        assert_int_equal(vgr_loop_add(&f.loop, &f.watch[i], eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
+                                      EPOLLIN, watch_ready),
+                         0);
+    set(0, 0);
+    usleep(3000);
+    assert_int_equal(vgr_loop_run(&f.loop), 0);
+    assert_int_equal(strlen(f.order), 1); /* one watch; and a loop that is stopped ends no timers */
+    for (int i = 0; i < N; i++)
+        assert_int_equal(f.watch[i].fd, -1);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(timers_end_in_the_order_of_their_ends),  T(timer_does_not_end_early),
+        T(timer_is_set_anew_and_stopped),          T(timer_stops_another_that_is_due),
+        T(eager_timer_keeps_nobody_out),           T(turn_waits_no_longer_than_told),
+        T(removed_watch_and_timer_are_not_called),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
