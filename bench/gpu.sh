@@ -14,7 +14,7 @@ usage() {
     cat <<'TEXT'
 usage: bench/gpu.sh [OPTION...] [OPTION of bench/run...]
 
-    bench/bundle                                where the tool box is: packs the bundle
+    bench/bundle [--vm]                         where the tool box is: packs the bundle
     bench/gpu.sh --out DIR                      where the GPU is, as root
 
 Prints the benchmark's tables and writes bench.txt and bench.json into DIR. All of it takes less than
@@ -25,6 +25,8 @@ nine minutes on a machine with 16 processors: rounds that would end later are le
   --work DIR     the folder to unpack into, below /tmp (default: /tmp/vgr-gpu)
   --device NAME  the device (default: Vulkan0); CPU needs no driver, and tries the bundle anywhere
   -h, --help     this text
+
+The part "guest", of a virtual machine, needs a bundle packed with --vm.
 
 and of bench/run: --models "tiny16 1b 8b", --parts "probe speed", --peers "native ours", --rounds N, --pp N, --tg N,
 --repetitions N, --quick, --limit S; bench/run --help tells more.
@@ -64,7 +66,7 @@ done
 [[ $work == /tmp/* ]] || die "--work: not below /tmp: $work"
 
 root=$work/root
-[ ! -e "$root" ] || umount -R "$root"/{proc,sys,dev,tmp} 2>/dev/null || true
+[ ! -e "$root" ] || umount -R "$root"/{proc,sys,dev,tmp,run/vgr-root,"$top"} 2>/dev/null || true
 if ! cmp -s "$bundle" "$work/bundle"; then
     rm -rf --one-file-system "$root"
     mkdir -p "$root"
@@ -94,9 +96,18 @@ for folder in /proc /sys /dev /tmp; do
     mount --make-rslave "$root$folder" 2>/dev/null || true
 done
 cleanup() {
-    umount -R -l "$root"/{proc,sys,dev,tmp} 2>/dev/null || true
+    umount -R -l "$root"/{proc,sys,dev,tmp,run/vgr-root,"$top"} 2>/dev/null || true
 }
 trap cleanup EXIT
+
+# The tools of the checkout where they are outside, and the root without these mounts for a machine's
+# guests to have theirs from.
+if [ -e "$root/vgr/vm" ]; then
+    mkdir -p "$root$top" "$root/run/vgr-root" "$top/build/vm"
+    mount --bind "$top" "$root$top"
+    mount --bind "$root" "$root/run/vgr-root"
+    cp -u "$root"/vgr/vm/initrd-* "$top/build/vm"
+fi
 
 mkdir -p "$out"
 env "${environment[@]}" python3 "$top/bench/run" --prefix "chroot $root" --build /vgr \

@@ -19,25 +19,29 @@ def sizes(args, model):
     return args.pp or pp, args.tg or tg, args.repetitions or repetitions
 
 
+def text_command(path):
+    return [LLAMA_COMPLETION, "-m", path, "-p", "Once upon a time", "-n", "64", "-c", "512", "--temp",
+            "0", "--seed", "1", "--ignore-eos", "-no-cnv", "-fit", "off"]
+
+
+def answer(bench, model, peer):
+    """The greedy text of a model on a peer."""
+    peers, command = bench.peers, text_command(bench.models[model])
+    where = peers.where(peer)
+    if "--repack" in where:
+        where = ["-dev", "none", "--no-repack", "-t", str(peers.cpus)]
+    # At its end the program sometimes loses its text (tools/llama-whole).
+    for _ in range(8):
+        done = bench.place.run(command + where, peers.environment(peer))
+        if "graph reallocs" in done.stderr:
+            return done.stdout
+    return die(f"{' '.join(command)}: does not print its last line")
+
+
 def text(bench):
     """Speed means nothing if the answer is another."""
-    report, peers = bench.report, bench.peers
-    model = bench.preferred("tiny16")
-    command = [LLAMA_COMPLETION, "-m", bench.models[model], "-p", "Once upon a time", "-n", "64",
-               "-c", "512", "--temp", "0", "--seed", "1", "--ignore-eos", "-no-cnv", "-fit", "off"]
-
-    def answer(peer):
-        where = peers.where(peer)
-        if "--repack" in where:
-            where = ["-dev", "none", "--no-repack", "-t", str(peers.cpus)]
-        # At its end the program sometimes loses its text (tools/llama-whole).
-        for _ in range(8):
-            done = bench.place.run(command + where, peers.environment(peer))
-            if "graph reallocs" in done.stderr:
-                return done.stdout
-        return die(f"{' '.join(command)}: does not print its last line")
-
-    same = answer("native") == answer("ours")
+    report, model = bench.report, bench.preferred("tiny16")
+    same = answer(bench, model, "native") == answer(bench, model, "ours")
     report.put("text_identical", int(same))
     report.say(f"\ngreedy text of {model}, 64 tokens, native and vgr: "
                f"{'identical' if same else 'DIFFERENT'}")
