@@ -114,7 +114,7 @@ int vgr_listener_next(struct vgr_listener *l)
     if (errno == EAGAIN)
         return -1;
     if (!l->failed)
-        vgr_error("%s: cannot accept: %s", l->path, strerror(errno));
+        vgr_log_often(&l->log, VGR_LOG_ERROR, "%s: cannot accept: %s", l->path, strerror(errno));
     l->failed = true;
     vgr_timer_set(l->loop, &l->retry, VGR_LISTENER_RETRY_MS, listener_retry);
     return -1;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "common/log.h"
 #include "device/loop.h"
 
 /* A connection that cannot be accepted for want of descriptors waits so long for the next attempt. */
@@ -21,6 +22,7 @@ struct vgr_listener {
     const char *path;
     void (*ready)(struct vgr_listener *l); /* somebody waits: see vgr_listener_next() */
     bool failed;                           /* said already */
+    struct vgr_log_limit log;              /* with one descriptor left, every other attempt fails */
 };
 
 /* Listens on `path` with a socket of `type` (SOCK_STREAM, SOCK_SEQPACKET), close-on-exec and
