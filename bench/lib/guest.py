@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A virtual machine against the device itself: llama-bench in a guest of unmodified QEMU, with the
-vhost-user front, and natively, in turns; and the same greedy text from both."""
+vhost-user front and with ggml-rpc, and natively, in turns; and the same greedy text from both."""
 
+import collections
 import json
 import os
 import re
@@ -11,14 +12,20 @@ from .peers import TOP, die, median, ratio, stats_of
 
 # In the guest the folder of the models is /run/vgr. Its last line is for llama-completion, which now and
 # then ends without its text (tools/llama-whole).
-GUEST = """set -e
-cd /run/vgr
+GUEST = """cd /run/vgr
+show_errors() {{
+    echo "$(<errors)" >&2
+    exit 8
+}}
 while read -r model pp tg n; do
-    echo model $model
-    VGR_STATS=1 llama-bench -m $model.gguf -o jsonl -p $pp -n $tg -r $n {options} 2>errors
+    echo vm $model
+    VGR_STATS=1 llama-bench -m $model.gguf -o jsonl -p $pp -n $tg -r $n {options} 2>errors || show_errors
     while read -r line; do
         case $line in vgr-stats:*) echo "$line" ;; esac
     done <errors
+    [ -n "{rpc}" ] || continue
+    echo rpc $model
+    llama-bench -m $model.gguf -o jsonl -p 0 -n $tg -r 1 -ngl 99 --rpc {rpc} -dev RPC0 2>errors || show_errors
 done <<'TEXT'
 {models}
 TEXT
@@ -32,29 +39,30 @@ exit 9
 
 
 class Guest:
-    """A guest that has run: tokens a second and counters by model, and the text if it was asked for."""
+    """A guest that has run: tokens a second by (model, peer), counters by model, and the text if it was
+    asked for."""
 
     def __init__(self, bench, models, text=""):
         args, place = bench.args, bench.place
         folder = args.model_folder
+        rpc = f"10.0.2.2:{bench.peers.rpc_port()}" if "rpc" in bench.peers.names else ""
         script = GUEST.format(
-            options="-dev VirtGPU0 -ngl 99", text=text,
+            rpc=rpc, options="-dev VirtGPU0 -ngl 99", text=text,
             models="\n".join(" ".join(map(str, (m, *speed.sizes(args, m)))) for m in models))
         done = place.run([os.path.join(TOP, "tools/vgr-vm"), "--device", args.device, "--mem", "6G",
                           "--cpus", str(min(4, os.cpu_count())), "--work", folder, "--timeout", "500",
-                          "--", "bash", "-c", script], {**place.host, "VGR_BUILD": args.build})
-        self.samples, self.stats, model = {}, {}, None
+                          "--net", "--", "bash", "-c", script], {**place.host, "VGR_BUILD": args.build})
+        self.samples, self.stats = collections.defaultdict(list), {}
         for line in done.stdout.splitlines():
-            if line.startswith("model "):
-                model = line.split()[1]
-                self.samples[model] = {"pp": [], "tg": []}
+            if line.startswith(("vm ", "rpc ")):
+                peer, model = line.split()
             elif line.startswith("vgr-stats:"):
                 self.stats[model] = stats_of(line)
             elif line.startswith("{"):
                 row = json.loads(line)
-                self.samples[model]["pp" if row["n_prompt"] else "tg"] += row["samples_ts"]
-        if set(self.samples) != set(models):
-            die(f"the guest measured {list(self.samples)} of {list(models)}\n{done.stderr[-1000:]}")
+                self.samples[model, peer, "pp" if row["n_prompt"] else "tg"] += row["samples_ts"]
+        if set(self.stats) != set(models):
+            die(f"the guest measured {list(self.stats)} of {list(models)}\n{done.stderr[-1000:]}")
         self.text = None
         if text:
             with open(os.path.join(folder, "text"), encoding="utf-8", errors="surrogateescape") as f:
@@ -67,7 +75,7 @@ def guest(bench):
     native_text = speed.answer(bench, of_text, "native")
     command = speed.text_command(f"/run/vgr/{of_text}.gguf")
     text = " ".join(f"'{word}'" if re.search(r"\s", word) else word for word in command)
-    samples = {(m, where): {"pp": [], "tg": []} for m in bench.models for where in ("native", "vm")}
+    samples = collections.defaultdict(list)
     longest, rounds = 0, 0
     while rounds < args.rounds and (not rounds or report.left() > longest):
         before = report.left()
@@ -79,25 +87,27 @@ def guest(bench):
             pp, tg, n = speed.sizes(args, model)
             got = peers.bench("native", path, "-p", pp, "-n", tg, "-r", n).result()
             for test in ("pp", "tg"):
-                samples[model, "native"][test].append(median(getattr(got, test)))
-                samples[model, "vm"][test].append(median(machine.samples[model][test]))
+                samples[model, "native", test].append(median(getattr(got, test)))
+                for peer in ("vm", "rpc"):
+                    samples[model, peer, test] += filter(None, [median(machine.samples[model, peer, test])])
         longest = max(longest, before - report.left())
         rounds += 1
     rows = []
     for model in bench.models:
         pp, tg, _ = speed.sizes(args, model)
         for test, label in (("pp", f"pp{pp}"), ("tg", f"tg{tg}")):
-            m = {where: median(samples[model, where][test]) for where in ("native", "vm")}
-            for where, value in m.items():
-                key = f"guest.{model}.{test}.{where}"
+            m = {peer: median(samples[model, peer, test]) for peer in ("native", "vm", "rpc")}
+            for peer, value in m.items():
+                key = f"guest.{model}.{test}.{peer}"
                 report.put(key, value)
-                report.put(f"{key}_samples", " ".join(f"{v:.6g}" for v in
-                                                      samples[model, where][test]))
-            report.put(f"guest.{model}.{test}.vm_over_native", ratio(m["vm"], m["native"]))
-            rows.append([f"{model} {label}", m["native"], m["vm"], ratio(m["vm"], m["native"])])
+                report.put(f"{key}_samples", " ".join(f"{v:.6g}" for v in samples[model, peer, test]))
+            of = {other: ratio(m["vm"], m[other]) for other in ("native", "rpc")}
+            for other, value in of.items():
+                report.put(f"guest.{model}.{test}.vm_over_{other}", value)
+            rows.append([f"{model} {label}", *m.values(), *of.values()])
         for name in ("waits", "sleeps", "doorbells", "graphs_run"):
             report.put(f"guest.{model}.{name}", machine.stats[model][name])
     report.table(f"tokens a second in a virtual machine, {args.device} on the host, medians of {rounds} "
-                 "rounds in turns", ["test", "native", "vm", "vm/native"], rows)
+                 "rounds in turns", ["test", "native", "vm", "vm, ggml-rpc", "vm/native", "vm/rpc"], rows)
     report.say(f"greedy text of {of_text}, 64 tokens, native and in the machine: "
                f"{'identical' if same else 'DIFFERENT'}")
