@@ -72,11 +72,10 @@ void vgr_timer_stop(struct vgr_timer *t)
 void vgr_timer_set(struct vgr_loop *loop, struct vgr_timer *t, uint32_t ms,
                    void (*ended)(struct vgr_timer *t))
 {
-    struct vgr_timer *before = loop->last;
+    struct vgr_timer *before;
 
     vgr_timer_stop(t);
-    if (before == t)
-        before = loop->last;
+    before = loop->last;
     t->end = vgr_now_ms() + ms + 1; /* of the millisecond that it is now, a part is over */
     t->ended = ended;
     while (before && before->end > t->end)
