@@ -21,7 +21,7 @@ completion=("$@" -dev VirtGPU0 -ngl 99)
 driver=/sys/bus/virtio/drivers/virtio_gpu
 device=$(basename "$driver"/virtio*)
 give_up() {
-    ! dmesg | grep 'kernel BUG at drivers/virtio/' >/run/vgr/kernel-bug || exit 77
+    ! dmesg | grep -A 40 'kernel BUG at drivers/virtio/' >/run/vgr/kernel-bug || exit 77
     exit "$1"
 }
 for i in 1 2; do
@@ -47,6 +47,7 @@ for hostmem in 256M off; do
         boots=$((boots + 1)) status=0
         VGR_HOSTMEM=$hostmem "$vm" --front virgl --device CPU --work "$VGR_SCRATCH" -- \
             bash /run/vgr/guest.sh "$whole" "${completion[@]}" >"$VGR_SCRATCH/vm.log" 2>&1 || status=$?
+        [ $status -ne 77 ] || cat "$VGR_SCRATCH/kernel-bug"
     done
     [ $status -eq 0 ] || {
         cat "$VGR_SCRATCH/vm.log"
