@@ -21,7 +21,7 @@ FUZZ_SECONDS ?= 60
 help:
 	@echo 'make demo [DEVICE=NAME]   boot a VM and run an LLM in it on the host device NAME'
 	@echo '     [FRONT=virgl]        through the VM'"'"'s virtio-gpu with 3D graphics'
-	@echo 'make check                build, then run all the tests that CI runs (28 minutes)'
+	@echo 'make check                build, then run all the tests that CI runs (half an hour)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
 	@echo 'make check-full           everything, however long'
 	@echo 'make build                build into $(BUILD)'

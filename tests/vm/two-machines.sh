@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 400 13
+# vgr-test: full 400 13
 #
 # Two machines, each with a vgr-device of its own, run at the same time, and both get the right
 # text.

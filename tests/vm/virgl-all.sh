@@ -1,18 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 1800 13
+# vgr-test: full 1800 13
 #
 # The tests of a VM with a vhost-user device hold for one that has the bridge in its virtio-gpu with 3D
 # graphics instead. Those that end a process, or the machine, have a test of their own here (virgl-*), and
-# so has the text. Level full runs all, and the suite on Vulkan, too; level check those that see the most
-# of what differs.
+# so has the text. The suite runs on Vulkan, too.
 . "$VGR_TOP/tests/lib.sh"
 
 export VGR_FRONT=virgl
-names=(limits stats scattered-arena not-shared)
-[ "$VGR_LEVEL" != full ] ||
-    names+=(devices several-nodes no-permission llama-bench two-processes two-machines backend-ops
-        backend-ops@Vulkan0)
+names=(limits stats scattered-arena not-shared devices several-nodes no-permission llama-bench two-processes
+    two-machines backend-ops backend-ops@Vulkan0)
 failed=0
 scratch=$VGR_SCRATCH
 for name in "${names[@]}"; do

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 300 12
+# vgr-test: full 300 12
 #
 # A guest that has a vhost-user device and a bridge in its virtio-gpu with 3D graphics lists the devices
 # of both, and computes on both, also on both in one program.

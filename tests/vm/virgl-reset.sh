@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 600 14
+# vgr-test: full 600 14
 #
 # A guest that resets the virtio-gpu in which the bridge is, by taking its driver away while a program
 # computes, ends that program's worker; the program gets GGML's failure and ends; and when the driver

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 240 12
+# vgr-test: full 240 12
 #
 # The bridge works in a QEMU that may not start processes (-sandbox, everything denied), with the arena
 # in a blob and in the guest's memory.
