@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 300 10
+# vgr-test: full 300 10
 #
 # In a guest that has other render nodes too, a stock virtio-gpu before ours and the kernel's vgem
 # after it, VirtGPU0 is found and computes. A guest that has only the others lists no device, and

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 400 14
+# vgr-test: full 400 14
 #
 # A guest program whose broker is killed on the host gets GGML's failure, and when the broker is back on
 # the same path, a new worker through the same virtio-gpu; the machine does not notice.
