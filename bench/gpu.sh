@@ -65,8 +65,11 @@ done
 [[ $limit =~ ^[1-9][0-9]*$ ]] || die "--limit: not a number of seconds: $limit"
 [[ $work == /tmp/* ]] || die "--work: not below /tmp: $work"
 
-root=$work/root
-[ ! -e "$root" ] || umount -R "$root"/{proc,sys,dev,tmp,run/vgr-root,"$top"} 2>/dev/null || true
+root=$work/root mounts=()
+for folder in proc sys dev tmp run/vgr-root "${top#/}"; do
+    mounts+=("$root/$folder")
+done
+[ ! -e "$root" ] || umount -R "${mounts[@]}" 2>/dev/null || true
 if ! cmp -s "$bundle" "$work/bundle"; then
     rm -rf --one-file-system "$root"
     mkdir -p "$root"
@@ -96,7 +99,7 @@ for folder in /proc /sys /dev /tmp; do
     mount --make-rslave "$root$folder" 2>/dev/null || true
 done
 cleanup() {
-    umount -R -l "$root"/{proc,sys,dev,tmp,run/vgr-root,"$top"} 2>/dev/null || true
+    umount -R -l "${mounts[@]}" 2>/dev/null || true
 }
 trap cleanup EXIT
 

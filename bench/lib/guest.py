@@ -5,7 +5,7 @@ vhost-user front and with ggml-rpc, and natively, in turns; and the same greedy 
 import collections
 import json
 import os
-import re
+import shlex
 
 from . import speed
 from .peers import TOP, die, median, ratio, stats_of
@@ -74,13 +74,11 @@ def guest(bench):
     of_text = bench.preferred("tiny16")
     native_text = speed.answer(bench, of_text, "native")
     command = speed.text_command(f"/run/vgr/{of_text}.gguf")
-    text = " ".join(f"'{word}'" if re.search(r"\s", word) else word for word in command)
+    text = shlex.join(command)
     samples = collections.defaultdict(list)
-    longest, rounds = 0, 0
-    while rounds < args.rounds and (not rounds or report.left() > longest):
-        before = report.left()
-        machine = Guest(bench, bench.models, "" if rounds else text)
-        if not rounds:
+    for rounds in report.rounds(args.rounds):
+        machine = Guest(bench, bench.models, text if rounds == 1 else "")
+        if rounds == 1:
             same = machine.text == native_text
             report.put("guest.text_identical", int(same))
         for model, path in bench.models.items():
@@ -90,8 +88,6 @@ def guest(bench):
                 samples[model, "native", test].append(median(getattr(got, test)))
                 for peer in ("vm", "rpc"):
                     samples[model, peer, test] += filter(None, [median(machine.samples[model, peer, test])])
-        longest = max(longest, before - report.left())
-        rounds += 1
     rows = []
     for model in bench.models:
         pp, tg, _ = speed.sizes(args, model)

@@ -57,6 +57,16 @@ class Report:
         """Seconds until the limit given by --limit."""
         return self.limit - (time.monotonic() - self.begin)
 
+    def rounds(self, most):
+        """1, 2 and so on: as many rounds as `most`, or as the time allows, but one."""
+        longest = 0
+        for n in range(1, most + 1):
+            before = self.left()
+            if n > 1 and before <= longest:
+                return
+            yield n
+            longest = max(longest, before - self.left())
+
     def say(self, line=""):
         print(line, flush=True)
         self.text.append(line)

@@ -48,13 +48,10 @@ def text(bench):
 
 
 def one_program(bench):
-    """Rounds of all peers and all models, so that what disturbs the machine disturbs all. As many
-    rounds as asked for, or as the time allows, but one."""
+    """Rounds of all peers and all models, so that what disturbs the machine disturbs all."""
     args, report, peers = bench.args, bench.report, bench.peers
     samples = {(m, p): {"pp": [], "tg": [], "load": []} for m in bench.models for p in peers.names}
-    longest, rounds = 0, 0
-    while rounds < args.rounds and (not rounds or report.left() > longest):
-        before = report.left()
+    for rounds in report.rounds(args.rounds):
         for model, path in bench.models.items():
             pp, tg, repetitions = sizes(args, model)
             for peer in peers.names:
@@ -64,8 +61,6 @@ def one_program(bench):
                     kept["pp"].append(median(got.pp))
                     kept["tg"].append(median(got.tg))
                     kept["load"].append(got.load)
-        longest = max(longest, before - report.left())
-        rounds += 1
     rows = []
     for model in bench.models:
         pp, tg, repetitions = sizes(args, model)

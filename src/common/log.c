@@ -85,11 +85,12 @@ static uint64_t now_ms(void)
 
 void vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const char *fmt, ...)
 {
-    uint64_t now = now_ms();
+    uint64_t now;
     va_list ap;
 
     if (level > log_level)
         return;
+    now = now_ms();
     if (!limit->since_ms || now - limit->since_ms >= VGR_LOG_WINDOW_MS) {
         if (limit->left_out)
             vgr_log(level, "%u lines like the next were left out", limit->left_out);
