@@ -33,6 +33,17 @@ on_host() {
     "$whole" "${completion[@]}" -dev none --no-repack -t "$(nproc)" 2>/dev/null </dev/null
 }
 
+# monitor_of FOLDER: the process id of the QEMU whose machine has this folder as its --work
+monitor_of() {
+    pgrep -f "^qemu-system.*path=$1,"
+}
+
+# bridge_holds PID: how many descriptors a QEMU has of the kinds that the bridge makes; its own come and go
+# with files
+bridge_holds() {
+    find "/proc/$1/fd" -printf '%l\n' | grep -cE '^(/memfd:vgr|socket:|anon_inode:)'
+}
+
 # wait_for SECONDS COMMAND...: until COMMAND succeeds
 wait_for() {
     local end=$((SECONDS + $1))

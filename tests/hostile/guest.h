@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <virtgpu_drm.h>
+
 #include "protocol/wire.h"
 
 /* What takes this long has failed; long enough for an emulated machine. */
@@ -76,6 +78,9 @@ bool bridged(void);
 
 /* CONTEXT_INIT with a capset and a number of rings: 0 or -errno. */
 int node_context(int fd, uint64_t capset, uint64_t rings);
+
+/* What the kernel is asked for when a 3D resource is to be nothing but `size` bytes of guest memory. */
+struct drm_virtgpu_resource_create node_bytes(uint32_t size);
 
 /* A 3D resource of `size` bytes in g->fd, or a blob of the host's, mapped. 0 or -errno; then nothing is
  * left. */

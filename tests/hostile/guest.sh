@@ -68,10 +68,6 @@ reached() {
 no_worker() {
     [ -z "$(pgrep -P "$device")" ]
 }
-# bridge_holds: how many descriptors QEMU has of the kinds that the bridge makes
-bridge_holds() {
-    find "/proc/$monitor/fd" -printf '%l\n' | grep -cE '^(/memfd:vgr|socket:|anon_inode:)'
-}
 # What the front holds: descriptors, mappings, KiB of memory of its own
 holdings() {
     echo "$(find "/proc/$device/fd" -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")" \
@@ -82,8 +78,8 @@ reached 120 guest-idle
 device=$(cat "$VGR_SCRATCH/hostile/vgr-device.pid")
 wait_for 10 no_worker || fail "workers of a program that has ended"
 read -r fds maps kib <<<"$(holdings)"
-monitor=$(pgrep -f "^qemu-system.*path=$VGR_SCRATCH/hostile,") || fail "no QEMU"
-bridge_held=$(bridge_holds)
+monitor=$(monitor_of "$VGR_SCRATCH/hostile") || fail "no QEMU"
+bridge_held=$(bridge_holds "$monitor")
 touch "$VGR_SCRATCH/hostile/host-measured"
 reached 500 guest-done
 grep -E '^(ok|FAIL|#) ' "$VGR_SCRATCH/hostile/report"
@@ -118,7 +114,7 @@ else
     failed=1
 fi
 if [ "$front" = virgl ]; then
-    now=$(bridge_holds)
+    now=$(bridge_holds "$monitor")
     if [ "$now" -eq "$bridge_held" ]; then
         echo "ok hostile/monitor ($now descriptors)"
     else

@@ -99,13 +99,7 @@ static unsigned many_resources(void)
     guest_buffer(&first, 4096);
     addition_define(&first);
     for (int i = 0; i < MOST; i++) {
-        struct drm_virtgpu_resource_create r = {.format = 64,
-                                                .bind = 1u << 19,
-                                                .width = 4096,
-                                                .height = 1,
-                                                .depth = 1,
-                                                .array_size = 1,
-                                                .size = 4096};
+        struct drm_virtgpu_resource_create r = node_bytes(4096);
 
         CHECK(!node_ioctl(fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &r), "resource %d", i);
         bo[i] = r.bo_handle;

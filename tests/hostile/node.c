@@ -88,17 +88,22 @@ static int map_resource(struct guest *g, uint32_t bo, uint32_t resource, uint64_
     return 0;
 }
 
-int guest_resource(struct guest *g, uint64_t size)
+struct drm_virtgpu_resource_create node_bytes(uint32_t size)
 {
-    struct drm_virtgpu_resource_create r = {
+    return (struct drm_virtgpu_resource_create){
         .format = 64, /* R8_UNORM */
         .bind = 1u << 19,
-        .width = (uint32_t)size,
+        .width = size,
         .height = 1,
         .depth = 1,
         .array_size = 1,
-        .size = (uint32_t)size,
+        .size = size,
     };
+}
+
+int guest_resource(struct guest *g, uint64_t size)
+{
+    struct drm_virtgpu_resource_create r = node_bytes((uint32_t)size);
     int err = node_ioctl(g->fd, DRM_IOCTL_VIRTGPU_RESOURCE_CREATE, &r);
 
     return err ? err : map_resource(g, r.bo_handle, r.res_handle, size);

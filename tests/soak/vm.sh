@@ -44,15 +44,10 @@ cut_short() {
     read -r defined run < <(totals "$stats" graphs_defined graphs_run)
     echo $((defined - run))
 }
-# How many descriptors QEMU has of the kinds that the bridge makes; QEMU's own come and go with files.
-bridge_holds() {
-    [ "$front" = virgl ] || return 0
-    find "/proc/$monitor/fd" -printf '%l\n' | grep -cE '^(/memfd:vgr|socket:|anon_inode:)'
-}
 there 120 idle
-monitor=$(pgrep -f "^qemu-system.*path=$VGR_SCRATCH,") || fail "no QEMU"
+monitor=$(monitor_of "$VGR_SCRATCH") || fail "no QEMU"
 before=$(exact_holdings "$stats") rss=$(resident) cut_before=$(cut_short)
-bridge_held=$(bridge_holds)
+bridge_held=$(bridge_holds "$monitor")
 echo "before: $before (processes, descriptors, mappings, contexts, device memory), $rss KiB"
 touch "$VGR_SCRATCH/measured"
 wait_for 60 grep -qs begun "$VGR_SCRATCH/out" || fail "the guest's program found no device"
@@ -68,8 +63,9 @@ after=$(exact_holdings "$stats") now_rss=$(resident) cut=$(($(cut_short) - cut_b
 echo "after: $after, $now_rss KiB"
 [ "$before" = "$after" ] || fail "it holds other things than before"
 [ $((now_rss - rss)) -le 256 ] || fail "$((now_rss - rss)) KiB more than before"
-[ "$(bridge_holds)" = "$bridge_held" ] ||
-    fail "QEMU: $bridge_held descriptors for the bridge, then $(bridge_holds)"
+bridge_holds_now=$(bridge_holds "$monitor")
+[ "$front" != virgl ] || [ "$bridge_holds_now" -eq "$bridge_held" ] ||
+    fail "QEMU: $bridge_held descriptors for the bridge, then $bridge_holds_now"
 touch "$VGR_SCRATCH/done"
 wait $machine || fail "the guest: status $?: $(tail -n 9 "$VGR_SCRATCH/log" "$VGR_SCRATCH/vm.log")"
 read -r opened failed left ended fds now_fds maps now_maps < <(tail -n 1 "$VGR_SCRATCH/out")

@@ -29,7 +29,7 @@ begun() {
     [ -e "$scratch/begins" ] || ! kill -0 $machine 2>/dev/null
 }
 wait_for 120 begun || fail "the guest does not begin: $(cat "$scratch/vm.log")"
-qemu=$(pgrep -f "^qemu-system.*path=$scratch,") || fail "no QEMU: $(cat "$scratch/vm.log")"
+qemu=$(monitor_of "$scratch") || fail "no QEMU: $(cat "$scratch/vm.log")"
 program=$(stat -L -c %i "/proc/$qemu/exe")
 library=$(awk '$6 ~ /libvirglrenderer/ { print $5; exit }' "/proc/$qemu/maps")
 touch "$scratch/seen"
