@@ -3,7 +3,7 @@
  * context.h - one virtio-gpu context: its worker, its doorbell, its fence.
  *
  * A context is made by each guest process that opens the render node, ours or not. It gets a worker
- * with VGR_SUBMIT_OPEN, once. Wake-ups of the worker come as an eventfd: one that finds no fence
+ * with VGR_SUBMIT_OPEN, once. Wake-ups of the worker come on its line: one that finds no fence
  * held is remembered, and completes the next VGR_SUBMIT_WAIT at once, so none is lost whichever of
  * the two comes first. A spurious one costs the guest a look at its sequence number.
  */
@@ -22,9 +22,8 @@ struct vgr_context {
     struct vgr_resource *arena; /* whose pages the worker has */
     uint64_t *noted;            /* in gpu->record; NULL: not there */
     struct vgr_worker worker;
-    struct vgr_watch wakeup; /* eventfd, from the worker */
-    int doorbell;            /* eventfd, to the worker */
-    bool woken;              /* a wake-up that no fence was held for */
+    struct vgr_watch line; /* to the worker: wake-ups come, doorbells go */
+    bool woken;            /* a wake-up that no fence was held for */
     struct vgr_held fence;
     uint64_t fence_until; /* vgr_now_ms() */
     uint64_t n_submits;   /* for the debug log at the end */

@@ -116,8 +116,14 @@ int vgr_listener_next(struct vgr_listener *l)
     if (!l->failed)
         vgr_log_often(&l->log, VGR_LOG_ERROR, "%s: cannot accept: %s", l->path, strerror(errno));
     l->failed = true;
-    vgr_timer_set(l->loop, &l->retry, VGR_LISTENER_RETRY_MS, listener_retry);
+    vgr_listener_again(l, VGR_LISTENER_RETRY_MS);
     return -1;
+}
+
+void vgr_listener_again(struct vgr_listener *l, uint32_t ms)
+{
+    if (l->watch.fd >= 0)
+        vgr_timer_set(l->loop, &l->retry, ms, listener_retry);
 }
 
 void vgr_listener_close(struct vgr_listener *l)

@@ -39,6 +39,10 @@ int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, cons
  * be called until then, or else when there is room for one more. */
 int vgr_listener_next(struct vgr_listener *l);
 
+/* Has `ready` called in `ms` milliseconds: the owner can take a connection that it has left waiting. No-op for
+ * one that is not there. */
+void vgr_listener_again(struct vgr_listener *l, uint32_t ms);
+
 /* Closes it and removes the socket file. No-op for one that is not there. */
 void vgr_listener_close(struct vgr_listener *l);
 

@@ -80,10 +80,14 @@ static inline bool vgr_timer_runs(const struct vgr_timer *t)
     return t->loop;
 }
 
-/* Empties an eventfd. Returns the count read, 0 if there was none. */
+/* Both are for an eventfd in non-blocking mode of this process alone, or one shared with the monitor: whoever
+ * else has it can change the mode, and with it whether these calls wait. For a worker there is
+ * common/line.h. */
+
+/* Empties it. Returns the count read, 0 if there was none. */
 uint64_t vgr_event_read(int fd);
 
-/* Adds 1 to an eventfd that is in non-blocking mode. A full counter is as good as a signal. */
+/* Adds 1. A full counter is as good as a signal. */
 void vgr_event_signal(int fd);
 
 /* CLOCK_MONOTONIC in milliseconds. */

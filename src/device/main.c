@@ -11,7 +11,7 @@
  * length, index and address is checked where it enters:
  *
  *   listen, direct,
- *   handover                direct clients, and the bridges of virtual machines
+ *   discard                 direct clients, and the bridges of virtual machines
  *   vhost, vhost_msg,
  *   vhost_request           QEMU's messages
  *   vhost_keep, keep        what outlives this process
@@ -217,7 +217,7 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
 static int start_direct(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
-    int fd = listen_on("--direct", o->direct_path, SOCK_SEQPACKET, 0777);
+    int fd = listen_on("--direct", o->direct_path, SOCK_STREAM, 0777);
 
     if (fd < 0)
         return fd;

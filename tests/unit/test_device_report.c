@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/report.h"
 #include "fake_worker.h"
@@ -27,7 +27,7 @@ struct fixture {
     struct vgr_worker worker; /* by hand or a process */
     struct vgr_counts_page *page;
     struct vgr_control *ctl;
-    int doorbell, wakeup;
+    int line, workers;
     char *text;
 };
 
@@ -39,8 +39,8 @@ static int setup(void **state)
     vgr_log_init("test", VGR_LOG_ERROR);
     f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 4};
     f.worker.watch.fd = -1;
-    f.doorbell = eventfd(0, EFD_CLOEXEC);
-    f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vgr_line_make(&f.line, &f.workers))
+        return -1;
     *state = &f;
     return vgr_loop_init(&f.loop);
 }
@@ -57,8 +57,8 @@ static int teardown(void **state)
     }
     if (f->ctl)
         munmap(f->ctl, ARENA);
-    close(f->doorbell);
-    close(f->wakeup);
+    close(f->line);
+    close(f->workers);
     free(f->text);
     vgr_loop_finish(&f->loop);
     return 0;
@@ -245,23 +245,23 @@ static void exited(struct vgr_worker *w, const char *reason)
 static void start(struct fixture *f)
 {
     struct vgr_boot_run run = {.length = ARENA};
-    struct vgr_arena arena = {.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    struct vgr_worker_job job = {.line = f->workers};
     int fd = memfd_create("arena", MFD_CLOEXEC);
 
     assert_int_equal(ftruncate(fd, ARENA), 0);
-    arena.files[0] = fd;
+    job.arena = (struct vgr_arena){.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    job.arena.files[0] = fd;
     f->ctl = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     gone = false;
-    assert_int_equal(vgr_worker_start(&f->pool, &f->worker, &arena, f->doorbell, f->wakeup, exited),
-                     0);
+    assert_int_equal(vgr_worker_start(&f->pool, &f->worker, &job, exited), 0);
     close(fd);
-    UNTIL(f, vgr_event_read(f->wakeup));
+    UNTIL(f, vgr_line_take(f->line) > 0);
 }
 
 static void ring(struct fixture *f)
 {
-    vgr_event_signal(f->doorbell);
-    UNTIL(f, vgr_event_read(f->wakeup));
+    vgr_line_ring(f->line);
+    UNTIL(f, vgr_line_take(f->line) > 0);
 }
 
 static void a_live_worker_is_told_and_its_end_goes_to_the_totals(void **state)
@@ -298,7 +298,7 @@ static void a_worker_that_fails_is_counted(void **state)
 
     start(f);
     f->ctl->hello.features = FAKE_EXIT;
-    vgr_event_signal(f->doorbell);
+    vgr_line_ring(f->line);
     UNTIL(f, gone);
     report(f, vgr_report_prometheus);
     must_say(f, "\nvgr_workers_failed_total 1\n");

@@ -7,10 +7,10 @@
 #include "test_loop.h"
 
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/watchdog.h"
 
@@ -24,7 +24,7 @@ struct fixture {
     struct vgr_watchdog dog;
     struct vgr_worker worker[WORKERS];
     struct vgr_counts_page *page[WORKERS];
-    int doorbell, wakeup;
+    int line, workers;
 };
 
 static unsigned n_overdue, n_told, n_gone;
@@ -52,8 +52,7 @@ static int setup(void **state)
     memset(&f, 0, sizeof(f));
     vgr_log_init("test", VGR_LOG_ERROR);
     n_overdue = n_told = n_gone = 0;
-    f.doorbell = eventfd(0, EFD_CLOEXEC);
-    f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_int_equal(vgr_line_make(&f.line, &f.workers), 0);
     f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = WORKERS};
     *state = &f;
     vgr_watchdog_init(&f.dog, &f.loop, &f.pool, LIMIT);
@@ -70,8 +69,8 @@ static int teardown(void **state)
     }
     vgr_worker_pool_finish(&f->pool, 5000);
     vgr_watchdog_finish(&f->dog);
-    close(f->doorbell);
-    close(f->wakeup);
+    close(f->line);
+    close(f->workers);
     vgr_loop_finish(&f->loop);
     return 0;
 }
@@ -79,18 +78,18 @@ static int teardown(void **state)
 static void start(struct fixture *f, int i)
 {
     struct vgr_boot_run run = {.length = ARENA};
-    struct vgr_arena arena = {.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    struct vgr_worker_job job = {.line = f->workers};
 
-    arena.files[0] = memfd_create("arena", MFD_CLOEXEC);
-    assert_int_equal(ftruncate(arena.files[0], ARENA), 0);
-    assert_int_equal(
-        vgr_worker_start(&f->pool, &f->worker[i], &arena, f->doorbell, f->wakeup, exited), 0);
-    close(arena.files[0]);
+    job.arena = (struct vgr_arena){.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    job.arena.files[0] = memfd_create("arena", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(job.arena.files[0], ARENA), 0);
+    assert_int_equal(vgr_worker_start(&f->pool, &f->worker[i], &job, exited), 0);
+    close(job.arena.files[0]);
     f->worker[i].tell = tell;
     f->page[i] =
         mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f->worker[i].counts_fd, 0);
     assert_true(f->page[i] != MAP_FAILED);
-    UNTIL(f, vgr_event_read(f->wakeup));
+    UNTIL(f, vgr_line_take(f->line) > 0);
 }
 
 static void compute(struct fixture *f, int i, uint32_t graphs)
