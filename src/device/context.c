@@ -120,7 +120,6 @@ static void context_free(struct vgr_context *c)
     forget_page(c);
     if (c->arena)
         c->arena->user = NULL;
-    free(c->attached);
     free(c);
 }
 
@@ -190,46 +189,6 @@ static void tell_overdue(struct vgr_worker *w)
 
     vgr_context_fail(c, VGR_ERROR_LIMIT, w->overdue);
     vgr_vq_notify(c->gpu->vq);
-}
-
-/* ---- Resources ---- */
-
-bool vgr_context_has(const struct vgr_context *c, uint32_t resource)
-{
-    for (unsigned i = 0; i < c->n_attached; i++) {
-        if (c->attached[i] == resource)
-            return true;
-    }
-    return false;
-}
-
-int vgr_context_attach(struct vgr_context *c, uint32_t resource)
-{
-    if (vgr_context_has(c, resource))
-        return 0;
-    if (c->n_attached == VGR_GPU_MAX_ATTACHED)
-        return -ENOSPC;
-    if (c->n_attached == c->cap_attached) {
-        unsigned cap = c->cap_attached ? 2 * c->cap_attached : 8;
-        uint32_t *attached = realloc(c->attached, cap * sizeof(*attached));
-
-        if (!attached)
-            return -ENOMEM;
-        c->attached = attached;
-        c->cap_attached = cap;
-    }
-    c->attached[c->n_attached++] = resource;
-    return 0;
-}
-
-void vgr_context_detach(struct vgr_context *c, uint32_t resource)
-{
-    for (unsigned i = 0; i < c->n_attached; i++) {
-        if (c->attached[i] == resource) {
-            c->attached[i] = c->attached[--c->n_attached];
-            return;
-        }
-    }
 }
 
 /* ---- Waking each other ---- */

@@ -16,12 +16,13 @@
  *   vhost_request           QEMU's messages
  *   vhost_keep, keep        what outlives this process
  *   guestmem, virtqueue     guest memory and rings
- *   gpu, resource, pages    the virtio-gpu commands, page lists
+ *   gpu, attach, pages      the virtio-gpu commands, page lists
  *   context                 a guest context and its fence
  *   worker, watchdog        processes
  *   stats, report           what the operator asks
  *   loop                    events
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -45,6 +46,8 @@
 #include "device/watchdog.h"
 
 #define EXIT_USAGE 2
+
+static_assert(VGR_GPU_MAX_ENTRIES >= VGR_ARENA_MAX / 4096, "the largest arena in single pages");
 
 struct vgr_program {
     struct vgr_loop loop;

@@ -238,6 +238,7 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
     if (waitid(P_PIDFD, (id_t)watch->fd, &si, WEXITED | WNOHANG) < 0 || !si.si_pid)
         return;
     describe_end(&si, reason, sizeof(reason));
+    vgr_loop_charge(w->pool->loop, VGR_WORK_CALLS, VGR_COUNTS_QUEUES + 8);
     vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
             (int)w->pid, reason);
     forget(w);
@@ -292,6 +293,8 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     for (unsigned i = 0; i < arena->n_files; i++)
         sources[n++] = arena->files[i];
 
+    vgr_loop_charge(pool->loop, VGR_WORK_PROCESSES, 1);
+    vgr_loop_charge(pool->loop, VGR_WORK_BYTES, arena->n_runs * sizeof(*arena->runs));
     w->pid = fork();
     if (w->pid < 0) {
         err = -errno;
