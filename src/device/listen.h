@@ -14,10 +14,15 @@
 /* A connection that cannot be accepted for want of descriptors waits so long for the next attempt. */
 #define VGR_LISTENER_RETRY_MS 500u
 
+/* So many are accepted before others have their turn, or fewer, if the turn has done enough. */
+#define VGR_LISTENER_TURN 16u
+
 /* A listening socket in the loop. It is edge-triggered: who is left waiting does not spin us. */
 struct vgr_listener {
     struct vgr_watch watch; /* -1: not there */
     struct vgr_timer retry;
+    struct vgr_again again;
+    unsigned accepted; /* since `ready` was called */
     struct vgr_loop *loop;
     const char *path;
     void (*ready)(struct vgr_listener *l); /* somebody waits: see vgr_listener_next() */
