@@ -41,6 +41,7 @@
 #include "device/direct.h"
 #include "device/listen.h"
 #include "device/options.h"
+#include "device/pidfile.h"
 #include "device/stats.h"
 #include "device/vhost.h"
 #include "device/watchdog.h"
@@ -59,6 +60,7 @@ struct vgr_program {
     struct vgr_keep keep;
     struct vgr_stats stats;
     struct vgr_watchdog watchdog;
+    struct vgr_pidfile pid_file;
 };
 
 /* vgr-worker and vgr-keeper belong to this very build or installation: beside us in a build folder, under
@@ -122,16 +124,6 @@ static void raise_file_limit(void)
         rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_NOFILE, &rl);
     }
-}
-
-static int write_pid_file(const char *path)
-{
-    FILE *f = fopen(path, "we");
-
-    if (!f)
-        return -errno;
-    fprintf(f, "%d\n", (int)getpid());
-    return fclose(f) ? -errno : 0;
 }
 
 /* A misspelt device, a host without GGML backends, a driver that does not work inside of the sandbox,
@@ -302,8 +294,8 @@ static int serve(struct vgr_options *o)
         goto out_direct;
     if (o->stats_path && start_stats(&p, o))
         goto out_broker;
-    if (o->pid_file && (err = write_pid_file(o->pid_file))) {
-        vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
+    if (o->pid_file && vgr_pidfile_write(&p.pid_file, o->pid_file, why, sizeof(why))) {
+        vgr_error("--pid-file: %s", why);
         goto out_stats;
     }
     if (geteuid() == 0 && !o->worker_user && o->sandbox != VGR_SANDBOX_OFF)
@@ -324,7 +316,7 @@ static int serve(struct vgr_options *o)
         vgr_vhost_ending(&p.vhost);
     vgr_worker_pool_finish(&p.pool, 2000);
     if (o->pid_file)
-        unlink(o->pid_file);
+        vgr_pidfile_remove(&p.pid_file);
 out_stats:
     if (o->stats_path)
         vgr_stats_finish(&p.stats);
