@@ -105,7 +105,13 @@ static void listener_again(struct vgr_again *a)
 int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, const char *path,
                      void (*ready)(struct vgr_listener *l))
 {
+    struct stat st = {0};
+
     *l = (struct vgr_listener){.watch.fd = -1, .loop = loop, .path = path, .ready = ready};
+    if (!lstat(path, &st)) {
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
+    }
     return vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
 }
 
@@ -139,10 +145,13 @@ int vgr_listener_next(struct vgr_listener *l)
 
 void vgr_listener_close(struct vgr_listener *l)
 {
+    struct stat st;
+
     if (l->watch.fd < 0)
         return;
     vgr_loop_close(l->loop, &l->watch);
     vgr_timer_stop(&l->retry);
     vgr_again_stop(&l->again);
-    unlink(l->path);
+    if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(l->path);
 }

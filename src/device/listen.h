@@ -25,6 +25,8 @@ struct vgr_listener {
     unsigned accepted; /* since `ready` was called */
     struct vgr_loop *loop;
     const char *path;
+    dev_t dev; /* with ino: the socket file, to be removed by us and nobody else's */
+    ino_t ino;
     void (*ready)(struct vgr_listener *l); /* somebody waits: see vgr_listener_next() */
     bool failed;                           /* said already */
     struct vgr_log_limit log;              /* with one descriptor left, every other attempt fails */
@@ -44,7 +46,7 @@ int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, cons
  * be called until then, or else when there is room for one more. */
 int vgr_listener_next(struct vgr_listener *l);
 
-/* Closes it and removes the socket file. No-op for one that is not there. */
+/* Closes it and removes the socket file, if that is still there. No-op for one that is not there. */
 void vgr_listener_close(struct vgr_listener *l);
 
 #endif

@@ -147,6 +147,22 @@ static void crowd_is_accepted_in_several_turns(void **state)
         close(fd[i]);
 }
 
+/* What another process put in its place stays. */
+static void only_its_own_file_is_removed(void **state)
+{
+    struct fixture *f = *state;
+    char why[128];
+    int fd;
+
+    assert_int_equal(unlink(f->path), 0);
+    fd = vgr_listen(f->path, SOCK_STREAM, 0700, why, sizeof(why));
+    assert_true(fd >= 0);
+    vgr_listener_close(&f->l);
+    assert_int_equal(access(f->path, F_OK), 0);
+    assert_int_equal(unlink(f->path), 0);
+    close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -155,6 +171,7 @@ int main(void)
         T(connection_is_accepted),
         T(connection_waits_for_a_descriptor),
         T(crowd_is_accepted_in_several_turns),
+        T(only_its_own_file_is_removed),
     };
 
     vgr_log_init("test", VGR_LOG_WARN);
