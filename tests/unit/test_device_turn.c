@@ -336,6 +336,37 @@ static void flood_of_everything(void **state)
     measured("a queue that never is empty");
 }
 
+/* As much as there can be, and then the guest resets the device. */
+static void reset_of_everything(void **state)
+{
+    uint64_t begin;
+
+    for (uint32_t id = 1; id <= VGR_GPU_MAX_RESOURCES; id += 1024) {
+        for (uint32_t i = 0; i < 1024; i++)
+            offer_id(i, VGR_GPU_RESOURCE_CREATE_3D, 0, id + i);
+        serve_all(1024);
+    }
+    for (uint32_t i = 0; i < VGR_GPU_MAX_CONTEXTS; i++)
+        offer(i, VGR_GPU_CTX_CREATE, i + 1, NULL, 0);
+    serve_all(VGR_GPU_MAX_CONTEXTS);
+    for (uint32_t i = 0; i < VGR_GPU_MAX_CONTEXTS; i++)
+        offer_id(i, VGR_GPU_CTX_ATTACH_RESOURCE, i + 1, 1);
+    serve_all(VGR_GPU_MAX_CONTEXTS);
+    write_list(8192);
+    assert_int_equal(attach_list(16, 16 * LIST_N), VGR_GPU_OK);
+    assert_int_equal(f.gpu.contexts.n, VGR_GPU_MAX_CONTEXTS);
+    assert_int_equal(f.gpu.resources.n, VGR_GPU_MAX_RESOURCES);
+    memset(f.loop.work, 0, sizeof(f.loop.work));
+    begin = vgr_unix_ns();
+    vgr_gpu_reset(&f.gpu, "tested");
+    print_message("a reset took %llu us and %llu units\n",
+                  (unsigned long long)(vgr_unix_ns() - begin) / 1000,
+                  (unsigned long long)vgr_loop_units(&f.loop));
+    assert_true(vgr_loop_units(&f.loop) <= VGR_LOOP_TURN_UNITS);
+    assert_int_equal(f.gpu.contexts.n + f.gpu.resources.n + f.gpu.n_page_runs, 0);
+    assert_int_equal(ask_id(VGR_GPU_CTX_CREATE, 1, 0), VGR_GPU_OK); /* there is room again */
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -348,6 +379,7 @@ int main(void)
         T(what_is_attached_square),
         T(contexts_that_end_look_at_all_resources),
         T(flood_of_everything),
+        T(reset_of_everything),
     };
 
     vgr_log_init("test", VGR_LOG_ERROR);
