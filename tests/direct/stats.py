@@ -286,6 +286,8 @@ def main():
         print(agree_async(path, *rest))
     elif command == "has":
         has(path, *rest)
+    elif command == "turns":
+        turns(path)
     elif command == "library":
         library(path)
     elif command == "vm":

@@ -36,6 +36,7 @@ struct rig {
     struct vgr_worker_pool pool;
     struct vgr_vhost_queue q;
     struct vgr_gpu gpu;
+    bool had_list;
 };
 
 static void serve_chain(struct vgr_vhost_queue *q, struct vgr_chain *c)
@@ -119,7 +120,8 @@ static void act(struct rig *r)
         guest_command(&r->in, &r->g); /* to be served together with the next */
     } else if (what < 0xf0) {
         guest_scribbles(&r->in, &r->g);
-    } else if (what < 0xf1) {
+    } else if (what < 0xf1 && !r->had_list) {
+        r->had_list = true; /* they take long */
         guest_long_list(&r->in, &r->g);
         kick(r);
     } else if (what < 0xf6) {

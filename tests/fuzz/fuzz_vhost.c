@@ -46,7 +46,8 @@ static void act(struct rig *r)
         settle(r);
     } else if (what < 0xf0) {
         guest_scribbles(&r->in, &r->g);
-    } else if (what < 0xf1) {
+    } else if (what < 0xf1 && !r->had_list) {
+        r->had_list = true; /* they take long */
         guest_long_list(&r->in, &r->g);
         vgr_event_signal(r->kick);
         settle(r);

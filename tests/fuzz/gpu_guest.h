@@ -159,13 +159,12 @@ static inline void guest_long_list(struct fuzz_in *in, struct fake_guest *g)
         struct vgr_gpu_hdr h;
         struct vgr_gpu_attach_backing cmd;
     } req = {{.type = VGR_GPU_ATTACH_BACKING}, {resource_id(in), 0}};
-    uint32_t times = fuzz_u16(in), part = 4096u << fuzz_below(in, 9), n = times + 2;
+    uint32_t times = fuzz_below(in, fuzz_rarely(in) ? 4096 : 8);
+    uint32_t part = 4096u << fuzz_below(in, 5), n = times + 2;
     uint64_t bytes = (uint64_t)times * part;
 
     /* As many entries as there are; else as many as it takes to be believed. */
     req.cmd.n_entries = (uint32_t)(fuzz_below(in, 2) ? bytes : fuzz_size(in)) / 16;
-    if (n > VGR_VQ_MAX_INDIRECT)
-        n = VGR_VQ_MAX_INDIRECT;
     memcpy(guest_ptr(g, REQ_GPA), &req, sizeof(req));
     for (uint32_t i = 0; i < n; i++) {
         struct vgr_vq_desc d = {GPA_C, part, VGR_DESC_NEXT, (uint16_t)(i + 1)};

@@ -31,6 +31,7 @@ struct rig {
     struct fake_guest g;
     struct front *front;
     int sock, kick;
+    bool had_list;
     bool stranger; /* the front may have taken another connection for ours */
 };
 
