@@ -16,7 +16,8 @@
  *   vhost_request           QEMU's messages
  *   vhost_keep, keep        what outlives this process
  *   guestmem, virtqueue     guest memory and rings
- *   gpu, attach, pages      the virtio-gpu commands, page lists
+ *   gpu, gpu_info, attach,
+ *   pages                   the virtio-gpu commands, page lists
  *   context                 a guest context and its fence
  *   worker, watchdog        processes
  *   stats, report           what the operator asks
