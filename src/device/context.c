@@ -117,7 +117,6 @@ static void context_free(struct vgr_context *c)
     forget_page(c);
     if (c->arena)
         c->arena->user = NULL;
-    free(c->attached);
     free(c);
 }
 
@@ -189,46 +188,6 @@ static void tell_overdue(struct vgr_worker *w)
     vgr_vq_notify(c->gpu->vq);
 }
 
-/* ---- Resources ---- */
-
-bool vgr_context_has(const struct vgr_context *c, uint32_t resource)
-{
-    for (unsigned i = 0; i < c->n_attached; i++) {
-        if (c->attached[i] == resource)
-            return true;
-    }
-    return false;
-}
-
-int vgr_context_attach(struct vgr_context *c, uint32_t resource)
-{
-    if (vgr_context_has(c, resource))
-        return 0;
-    if (c->n_attached == VGR_GPU_MAX_ATTACHED)
-        return -ENOSPC;
-    if (c->n_attached == c->cap_attached) {
-        unsigned cap = c->cap_attached ? 2 * c->cap_attached : 8;
-        uint32_t *attached = realloc(c->attached, cap * sizeof(*attached));
-
-        if (!attached)
-            return -ENOMEM;
-        c->attached = attached;
-        c->cap_attached = cap;
-    }
-    c->attached[c->n_attached++] = resource;
-    return 0;
-}
-
-void vgr_context_detach(struct vgr_context *c, uint32_t resource)
-{
-    for (unsigned i = 0; i < c->n_attached; i++) {
-        if (c->attached[i] == resource) {
-            c->attached[i] = c->attached[--c->n_attached];
-            return;
-        }
-    }
-}
-
 /* ---- Waking each other ---- */
 
 static void worker_wakes(struct vgr_watch *watch, uint32_t events)
@@ -236,6 +195,7 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
     struct vgr_context *c = vgr_container_of(watch, struct vgr_context, line);
     int got = vgr_line_take(watch->fd);
 
+    vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
     if (got < 0)
         close_line(c); /* the worker has closed its end: it will not wake anybody */
     if (got <= 0)
@@ -252,6 +212,7 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 void vgr_context_doorbell(struct vgr_context *c)
 {
     c->worker.front[VGR_FRONT_DOORBELLS]++;
+    vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
     if (c->line.fd >= 0)
         vgr_line_ring(c->line.fd);
 }

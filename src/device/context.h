@@ -15,8 +15,8 @@
 struct vgr_context {
     struct vgr_table_node node;
     struct vgr_gpu *gpu;
-    uint32_t *attached; /* numbers of resources */
-    unsigned n_attached, cap_attached;
+    unsigned place;             /* attach.h's, as is the next: while in the table */
+    unsigned n_attached;        /* resources */
     bool opened;                /* VGR_SUBMIT_OPEN came: not again */
     bool destroyed;             /* not in the table any more; is freed when the worker is gone */
     struct vgr_resource *arena; /* whose pages the worker has */
@@ -35,11 +35,6 @@ struct vgr_context *vgr_context_new(struct vgr_gpu *gpu);
 /* Ends it: completes its fence, kills its worker. The object is freed now or when the worker is gone
  * (gpu->n_dying counts it meanwhile). The caller has taken it out of the table. */
 void vgr_context_destroy(struct vgr_context *c);
-
-/* 0; -ENOMEM; -ENOSPC: too many. Attaching twice is fine. */
-int vgr_context_attach(struct vgr_context *c, uint32_t resource);
-void vgr_context_detach(struct vgr_context *c, uint32_t resource);
-bool vgr_context_has(const struct vgr_context *c, uint32_t resource);
 
 /* Starts the worker on the first `size` bytes of the resource. Returns 0 also if that is refused and
  * the guest's control page says why; -EINVAL if it cannot even be told. */

@@ -13,6 +13,7 @@
 #include "device/discard.h"
 
 #define DISCARD_RETRY_MS 1000u
+#define DISCARD_CALLS    8u
 
 union message {
     struct vgr_submit direct;
@@ -79,6 +80,8 @@ static void discard(struct vgr_direct_client *c)
 {
     int ret = vgr_discard(c->conn);
 
+    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, DISCARD_CALLS);
+    vgr_loop_charge(c->d->loop, VGR_WORK_PROCESSES, ret != 0);
     if (ret < 0) {
         vgr_timer_set(c->d->loop, &c->timer, DISCARD_RETRY_MS, discard_again);
         return;
@@ -112,6 +115,7 @@ static void notify(struct vgr_direct_client *c, enum vgr_error error, const char
     struct vgr_notice notice = {.magic = VGR_MAGIC, .error = error};
 
     snprintf(notice.text, sizeof(notice.text), "%s", text);
+    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, 1);
     if (send(c->conn, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It has gone, or reads nothing: it will see the end of the connection. */
     }
@@ -236,6 +240,7 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
     ssize_t n =
         recv(c->conn, &m, d->broker ? sizeof(m.broker) : sizeof(m.direct), MSG_PEEK | MSG_DONTWAIT);
 
+    vgr_loop_charge(d->loop, VGR_WORK_CALLS, 3); /* this one, and the watch's */
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     vgr_loop_del(d->loop, watch);

@@ -244,6 +244,7 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
         return;
     describe_end(&si, reason, sizeof(reason));
     w->refused = si.si_code == CLD_EXITED && si.si_status == VGR_BOOT_REFUSED;
+    vgr_loop_charge(w->pool->loop, VGR_WORK_CALLS, VGR_COUNTS_QUEUES + 8);
     vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
             (int)w->pid, reason);
     forget(w);
@@ -300,6 +301,8 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     for (unsigned i = 0; i < arena->n_files; i++)
         sources[n++] = arena->files[i];
 
+    vgr_loop_charge(pool->loop, VGR_WORK_PROCESSES, 1);
+    vgr_loop_charge(pool->loop, VGR_WORK_BYTES, arena->n_runs * sizeof(*arena->runs));
     w->pid = fork();
     if (w->pid < 0) {
         err = -errno;

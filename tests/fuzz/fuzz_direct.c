@@ -93,6 +93,7 @@ static void teardown(struct rig *r)
     vgr_worker_pool_finish(&r->pool, 5000);
     vgr_direct_finish(&r->direct);
     FUZZ_CHECK(!r->pool.alive && !r->direct.n_clients && !r->direct.first);
+    FUZZ_CHECK(r->loop.record.most_units <= VGR_LOOP_MOST_UNITS);
     vgr_loop_finish(&r->loop);
     for (int i = 0; i < CLIENTS; i++) {
         if (r->client[i] >= 0)

@@ -233,6 +233,60 @@ static void time_counts_while_it_runs(void **state)
     assert_true(number(f, what) == after);
 }
 
+/* In both by the same names. */
+static void turns_of_the_loop_are_told(void **state)
+{
+    static const char *const names[] = {"longest_turn_us",   "most_turn_work",
+                                        "most_turn_entries", "most_turn_bytes",
+                                        "most_turn_calls",   "most_turn_processes"};
+    struct fixture *f = *state;
+    char line[64];
+
+    f->loop.record = (struct vgr_loop_record){
+        .turns = 10, .longest_ns = 101999, .most_units = 102, .most = {103, 104, 105, 106}};
+    report(f, vgr_report_json);
+    must_say(f, "\n  \"turns\": 10,\n");
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(line, sizeof(line), "\n  \"%s\": %u,\n", names[i], 101 + i);
+        must_say(f, line);
+    }
+    report(f, vgr_report_prometheus);
+    must_say(f, "\nvgr_turns_total 10\n");
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(line, sizeof(line), "\nvgr_%s %u\n", names[i], 101 + i);
+        must_say(f, line);
+    }
+}
+
+/* As many workers as there can be, all in their guests' hands: the longest names, in every label. */
+static void the_largest_report_is_bounded(void **state)
+{
+    static struct vgr_worker workers[VGR_ACCOUNT_SLOTS];
+    struct fixture *f = *state;
+
+    worker_by_hand(f);
+    f->page->n_devices = f->page->queues = UINT32_MAX;
+    memset(f->page->devices, '"', sizeof(f->page->devices));
+    for (unsigned i = 0; i < VGR_ACCOUNT_SLOTS; i++) {
+        workers[i] = f->worker;
+        workers[i].attached = VGR_ATTACHED_VM;
+        workers[i].next = i ? &workers[i - 1] : NULL;
+    }
+    f->pool.first = &workers[VGR_ACCOUNT_SLOTS - 1];
+    f->pool.alive = VGR_ACCOUNT_SLOTS;
+    for (int i = 0; i < 2; i++) {
+        uint64_t begin = vgr_now_ms();
+
+        memset(f->loop.work, 0, sizeof(f->loop.work));
+        report(f, i ? vgr_report_json : vgr_report_prometheus);
+        print_message("%zu bytes, %llu units, %llu ms\n", strlen(f->text),
+                      (unsigned long long)vgr_loop_units(&f->loop),
+                      (unsigned long long)(vgr_now_ms() - begin));
+        assert_true(vgr_loop_units(&f->loop) <= VGR_LOOP_MOST_UNITS);
+        assert_int_equal(f->loop.work[VGR_WORK_CALLS], VGR_COUNTS_QUEUES * VGR_ACCOUNT_SLOTS);
+    }
+}
+
 /* ---- With a process ---- */
 
 static bool gone;
@@ -343,6 +397,8 @@ int main(void)
         T(names_cannot_break_the_text),
         T(counters_never_go_down),
         T(time_counts_while_it_runs),
+        T(turns_of_the_loop_are_told),
+        T(the_largest_report_is_bounded),
         T(a_live_worker_is_told_and_its_end_goes_to_the_totals),
         T(a_worker_that_fails_is_counted),
         T(a_vm_context_has_the_fronts_counters),

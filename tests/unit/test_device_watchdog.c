@@ -244,6 +244,60 @@ static void nobody_looks_where_nobody_works(void **state)
     assert_true(vgr_timer_runs(&f->dog.timer));
 }
 
+static struct vgr_worker many[100];
+
+/* A page of counters in a file, for workers that the test plays. */
+static struct vgr_counts_page *make_page(int *fd)
+{
+    struct vgr_counts_page *page;
+
+    *fd = memfd_create("counts", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(*fd, VGR_COUNTS_SIZE), 0);
+    page = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    assert_true(page != MAP_FAILED);
+    return page;
+}
+
+/* All say that they compute in as many queues as there can be; only the oldest, the last that is looked at,
+ * does so for too long. */
+static void many_workers_are_looked_at_in_several_turns(void **state)
+{
+    const unsigned n = sizeof(many) / sizeof(many[0]);
+    struct fixture *f = *state;
+    struct vgr_counts_page *page[2];
+    int fd[2];
+
+    for (int i = 0; i < 2; i++) {
+        page[i] = make_page(&fd[i]);
+        page[i]->queues = UINT32_MAX;
+        for (unsigned q = 0; q < VGR_COUNTS_QUEUES; q++)
+            page[i][q].since[VGR_COUNTER_COMPUTING] = i ? vgr_counts_now() + 1000000000 : 1;
+    }
+    for (unsigned i = 0; i < n; i++)
+        many[i] = (struct vgr_worker){.pool = &f->pool,
+                                      .watch.fd = -1,
+                                      .pid = 1, /* there is no pidfd to signal it by */
+                                      .number = i + 1,
+                                      .counts_fd = fd[i > 0],
+                                      .next = i ? &many[i - 1] : NULL};
+    f->pool.first = &many[n - 1];
+    f->pool.alive = n;
+    vgr_watchdog_started(&f->dog);
+    UNTIL(f, f->pool.timed_out);
+    f->pool.first = NULL;
+    f->pool.alive = 0;
+
+    assert_int_equal(f->pool.timed_out, 1);
+    assert_true(many[0].killed);
+    assert_true(f->loop.record.turns >= n / VGR_WATCHDOG_TURN);
+    assert_true(f->loop.record.most[VGR_WORK_CALLS] <=
+                1 + VGR_WATCHDOG_TURN * (1 + 3 * VGR_COUNTS_QUEUES));
+    for (int i = 0; i < 2; i++) {
+        munmap(page[i], VGR_COUNTS_SIZE);
+        close(fd[i]);
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -257,6 +311,7 @@ int main(void)
         T(a_page_cannot_ask_for_ever),
         T(one_that_does_not_die_is_not_waited_for),
         T(nobody_looks_where_nobody_works),
+        T(many_workers_are_looked_at_in_several_turns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
