@@ -59,7 +59,7 @@ static void unblock_signals(void)
 /* In the child: puts the descriptors where boot.h wants them, closes all others, becomes the worker.
  * Every source is first moved above the targets, or a dup2() could overwrite one still needed. */
 static void __attribute__((noreturn)) become_worker(const char *path, char **env, pid_t parent,
-                                                    const int *sources, unsigned n)
+                                                    int log, const int *sources, unsigned n)
 {
     char *argv[] = {(char *)"vgr-worker", (char *)"--boot", NULL};
     unsigned first_free = VGR_BOOT_FD + n;
@@ -71,7 +71,9 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
     if (getppid() != parent)
         _exit(127); /* the front died before the line above */
 
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+    vgr_log_init("", vgr_log_level_get()); /* who reads `log` says whose lines these are */
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+        dup2(log, STDERR_FILENO) < 0)
         goto fail;
     for (unsigned i = 0; i < n; i++) {
         moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, (int)first_free);
@@ -238,6 +240,7 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
     if (waitid(P_PIDFD, (id_t)watch->fd, &si, WEXITED | WNOHANG) < 0 || !si.si_pid)
         return;
     describe_end(&si, reason, sizeof(reason));
+    vgr_worker_log_close(&w->log); /* its last words come first */
     vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
             (int)w->pid, reason);
     forget(w);
@@ -252,7 +255,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     unsigned n = 0;
     pid_t parent = getpid();
     char **env = NULL;
-    int boot_fd = -1, pidfd = -1, err;
+    int boot_fd = -1, pidfd = -1, log_fd = -1, err;
 
     memset(w, 0, sizeof(*w));
     w->watch.fd = w->counts_fd = -1;
@@ -284,6 +287,11 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         err = w->counts_fd;
         goto out;
     }
+    log_fd = vgr_worker_log_open(&w->log, pool->loop, &pool->log_lines, w->number);
+    if (log_fd < 0) {
+        err = log_fd;
+        goto out;
+    }
     sources[n++] = boot_fd;
     sources[n++] = doorbell;
     sources[n++] = wakeup;
@@ -299,7 +307,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         goto out;
     }
     if (!w->pid)
-        become_worker(pool->path, env, parent, sources, n);
+        become_worker(pool->path, env, parent, log_fd, sources, n);
 
     pidfd = pidfd_open(w->pid, 0);
     err = pidfd < 0 ? -errno : vgr_loop_add(pool->loop, &w->watch, pidfd, EPOLLIN, process_ended);
@@ -325,6 +333,10 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
 out:
     if (boot_fd >= 0)
         close(boot_fd);
+    if (log_fd >= 0)
+        close(log_fd);
+    if (err)
+        vgr_worker_log_close(&w->log);
     if (err && w->counts_fd >= 0)
         close(w->counts_fd);
     if (err)

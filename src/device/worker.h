@@ -29,6 +29,7 @@
 
 #include "common/account.h"
 #include "device/loop.h"
+#include "device/worker_log.h"
 #include "worker/boot.h"
 #include "worker/counts.h"
 
@@ -51,7 +52,8 @@ struct vgr_worker_pool {
     bool slot_used[VGR_ACCOUNT_SLOTS]; /* of the account */
     struct vgr_watchdog *watchdog;     /* NULL: graphs may run for ever */
     uint32_t last_number;
-    struct vgr_worker *first; /* all alive, in a list, youngest first */
+    struct vgr_worker_log_lines log_lines; /* of all workers */
+    struct vgr_worker *first;              /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
     uint64_t started_ns;               /* CLOCK_REALTIME; the owner's to set */
     uint64_t opened;                   /* workers started */
@@ -85,6 +87,7 @@ struct vgr_worker {
     pid_t pid;
     uint32_t number; /* of the context, for log lines */
     uint32_t slot;   /* in the account of device memory */
+    struct vgr_worker_log log;
     bool killed;
     enum vgr_attachment attached; /* how its guest is; set by the front after the start */
     uint64_t front[VGR_FRONT_COUNT];

@@ -128,16 +128,16 @@ static int serve(void)
     struct vgr_boot boot;
     struct vgr_sandbox sandbox;
     struct vgr_ctx *c = &ctx;
-    char prefix[64];
     int ret;
 
+    /* The front says whose lines these are. */
+    vgr_log_init("", VGR_LOG_WARN);
     ret = vgr_arena_map(&c->arena, &boot);
     if (ret) {
         vgr_error("cannot map the arena: %s", strerror(-ret));
         return 1;
     }
-    snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", boot.context);
-    vgr_log_init(prefix, (enum vgr_log_level)boot.log_level);
+    vgr_log_init("", (enum vgr_log_level)boot.log_level);
     counts = vgr_counts_map();
     if (!counts) {
         vgr_error("cannot map the counters: %m");
