@@ -117,9 +117,9 @@ void vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const 
     if (!limit->since_ms || now - limit->since_ms >= VGR_LOG_WINDOW_MS) {
         if (limit->left_out)
             vgr_log(level, "%u lines like the next were left out", limit->left_out);
-        *limit = (struct vgr_log_limit){.since_ms = now};
+        *limit = (struct vgr_log_limit){.since_ms = now, .burst = limit->burst};
     }
-    if (limit->written == VGR_LOG_BURST) {
+    if (limit->written >= (limit->burst ? limit->burst : VGR_LOG_BURST)) {
         limit->left_out++;
         return;
     }

@@ -25,6 +25,7 @@
 struct vgr_log_limit {
     uint64_t since_ms;
     unsigned written, left_out;
+    unsigned burst; /* instead of VGR_LOG_BURST, or 0; the owner's to set */
 };
 
 enum vgr_log_level {
@@ -52,7 +53,8 @@ __attribute__((format(printf, 2, 3))) void vgr_log(enum vgr_log_level level, con
  * and whatever the level is. Thread-safe. */
 void vgr_log_text(const char *prefix, const char *text, size_t len);
 
-/* Like vgr_log() for a line that a guest or a client can provoke as often as it likes; `limit` is 0 at first.
+/* Like vgr_log() for a line that a guest or a client can provoke as often as it likes; `limit` is 0 at first, but for
+ * its burst.
  * Not thread-safe. */
 __attribute__((format(printf, 3, 4))) void
 vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const char *fmt, ...);

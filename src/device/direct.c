@@ -144,8 +144,8 @@ static bool client_open(struct vgr_direct_client *c, const union message *m)
     }
     c->worker.attached = c->d->broker ? VGR_ATTACHED_BRIDGE : VGR_ATTACHED_DIRECT;
     c->worker.tell = tell_overdue;
-    vgr_info("context %u opened by a %s, arena %llu MiB", c->worker.number, who(c->d),
-             (unsigned long long)(size >> 20));
+    vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u opened by a %s, arena %llu MiB",
+                  c->worker.number, who(c->d), (unsigned long long)(size >> 20));
     return true;
 }
 
@@ -159,7 +159,7 @@ static void client_ready(struct vgr_watch *watch, uint32_t events)
 
     /* After OPEN nothing is sent any more: whatever comes now ends the context. */
     if (vgr_worker_alive(&c->worker)) {
-        vgr_info("context %u closed", c->worker.number);
+        vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u closed", c->worker.number);
         client_close(c);
         return;
     }

@@ -17,6 +17,9 @@ static void set_nonblocking(int fd)
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
+/* Of what a guest's driver can have us say by setting up queues, over the life of the process. */
+static struct vgr_log_limit provoked;
+
 static void process(struct vgr_vhost_queue *q)
 {
     uint64_t turn = q->vq.work + VGR_VHOST_TURN;
@@ -26,7 +29,8 @@ static void process(struct vgr_vhost_queue *q)
     do {
         while ((got = vgr_vq_pop(&q->vq, &c))) {
             if (got == -EPROTO) {
-                vgr_warn("the guest's queue %d is unusable", q->index);
+                vgr_log_often(&provoked, VGR_LOG_WARN, "the guest's queue %d is unusable",
+                              q->index);
                 q->broken = true;
                 vgr_loop_del(q->loop, &q->kick);
                 return;
@@ -116,7 +120,8 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
     if (!err)
         err = vgr_loop_add(q->loop, &q->kick, q->kick_fd, EPOLLIN, kicked);
     if (err) {
-        vgr_warn("queue %d cannot be started: %s", q->index, strerror(-err));
+        vgr_log_often(&provoked, VGR_LOG_WARN, "queue %d cannot be started: %s", q->index,
+                      strerror(-err));
         vgr_vq_stop(&q->vq);
         q->broken = true;
         return err;

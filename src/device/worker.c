@@ -179,6 +179,7 @@ int vgr_worker_pool_prepare(struct vgr_worker_pool *pool)
         return err;
     }
     pool->account_fd = fd;
+    pool->log.burst = VGR_WORKER_POOL_BURST;
     return 0;
 }
 
@@ -241,8 +242,8 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
         return;
     describe_end(&si, reason, sizeof(reason));
     vgr_worker_log_close(&w->log); /* its last words come first */
-    vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
-            (int)w->pid, reason);
+    vgr_log_often(&w->pool->log, w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s",
+                  w->number, (int)w->pid, reason);
     forget(w);
     w->exited(w, reason);
 }

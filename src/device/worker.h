@@ -33,6 +33,9 @@
 #include "worker/boot.h"
 #include "worker/counts.h"
 
+/* Lines about contexts in VGR_LOG_WINDOW_MS: many may be opened at once, and few all the time. */
+#define VGR_WORKER_POOL_BURST 100u
+
 struct vgr_worker;
 struct vgr_watchdog;
 
@@ -53,6 +56,7 @@ struct vgr_worker_pool {
     struct vgr_watchdog *watchdog;     /* NULL: graphs may run for ever */
     uint32_t last_number;
     struct vgr_worker_log_lines log_lines; /* of all workers */
+    struct vgr_log_limit log;              /* of lines about contexts: opened, closed, ended */
     struct vgr_worker *first;              /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
     uint64_t started_ns;               /* CLOCK_REALTIME; the owner's to set */

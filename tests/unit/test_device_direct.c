@@ -158,6 +158,37 @@ static void closing_ends_the_worker(void **state)
     assert_int_equal(f->direct.n_clients, 0);
 }
 
+/* Whoever opens one context after the other fills no disk with what is said of them. */
+static void lines_about_contexts_are_limited(void **state)
+{
+    struct fixture *f = *state;
+    int file = memfd_create("log", MFD_CLOEXEC), real_stderr = dup(STDERR_FILENO);
+    unsigned lines = 0;
+    char c;
+
+    assert_true(file >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    vgr_log_init("test", VGR_LOG_INFO);
+    for (unsigned i = 0; i < VGR_WORKER_POOL_BURST; i++) {
+        client_connect(f);
+        client_open(f, ARENA);
+        UNTIL(f, woken(f));
+        close(f->sock);
+        f->sock = -1;
+        UNTIL(f, !f->pool.alive);
+        f->pool.log.since_ms = vgr_now_ms(); /* all of it is one window, however long it takes */
+    }
+    vgr_log_init("test", VGR_LOG_ERROR);
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    lseek(file, 0, SEEK_SET);
+    while (read(file, &c, 1) == 1)
+        lines += c == '\n';
+    close(file);
+    /* Each was opened and closed. */
+    assert_int_equal(lines, VGR_WORKER_POOL_BURST);
+    assert_int_equal(f->pool.log.left_out, VGR_WORKER_POOL_BURST);
+}
+
 static void any_further_message_ends_the_context(void **state)
 {
     struct fixture *f = *state;
@@ -414,6 +445,7 @@ int main(void)
         T(worker_serves_the_arena),
         T(closing_ends_the_worker),
         T(any_further_message_ends_the_context),
+        T(lines_about_contexts_are_limited),
         T(death_of_the_worker_is_told),
         T(reason_of_the_worker_is_kept),
         T(full_wakeup_counter_does_not_block),

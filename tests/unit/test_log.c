@@ -95,6 +95,19 @@ static void provoked_lines_are_limited(void **state)
     assert_int_equal(limit.left_out, 0);
 }
 
+static void a_limit_may_have_its_own_burst(void **state)
+{
+    struct vgr_log_limit limit = {.burst = 3};
+    char last[256];
+
+    for (int window = 0; window < 2; window++) {
+        for (int i = 0; i < 10; i++)
+            vgr_log_often(&limit, VGR_LOG_WARN, "number %d", i);
+        assert_int_equal(read_lines(last), window ? 4 : 3);
+        limit.since_ms -= VGR_LOG_WINDOW_MS;
+    }
+}
+
 /* Whatever text gets into a line, it stays one line of our own. */
 static void a_line_is_cleaned_as_a_whole(void **state)
 {
@@ -151,9 +164,13 @@ static void text_of_another_process_has_its_prefix(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(line_has_prefix_and_level),  T(full_pipe_does_not_block),
-        T(provoked_lines_are_limited), T(a_line_is_cleaned_as_a_whole),
-        T(a_long_line_is_cut),         T(text_of_another_process_has_its_prefix),
+        T(line_has_prefix_and_level),
+        T(full_pipe_does_not_block),
+        T(provoked_lines_are_limited),
+        T(a_limit_may_have_its_own_burst),
+        T(a_line_is_cleaned_as_a_whole),
+        T(a_long_line_is_cut),
+        T(text_of_another_process_has_its_prefix),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
