@@ -2,6 +2,7 @@
 #include "common/fds.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -67,4 +68,16 @@ ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max,
         }
     }
     return got;
+}
+
+int vgr_fds_standard(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+        if (fd < 0)
+            return -errno;
+    } while (fd <= STDERR_FILENO);
+    return close(fd) ? -errno : 0;
 }

@@ -24,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "common/log.h"
 #include "worker/boot.h"
 #include "worker/context.h"
@@ -171,6 +172,8 @@ int main(int argc, char **argv)
 {
     int status = 2;
 
+    if (vgr_fds_standard())
+        return 2;
     vgr_log_init("vgr-worker", VGR_LOG_WARN);
     if (argc >= 2 && !strcmp(argv[1], "--list-devices"))
         status = list_devices(argc, argv);
