@@ -8,6 +8,10 @@
  *
  * Texts of guests, clients and drivers get into lines. Each line is cleaned as a whole, as protocol/text.h
  * says, so that none of them can end a line, begin another one or steer a terminal.
+ *
+ * Whether a pipe has room is asked before the write, whose description may be shared and is left in blocking
+ * mode. So a writer would wait if somebody else filled the pipe in between. A worker cannot: it has no
+ * descriptor of the log (device/worker_log.h). Left are programs to which the operator gave the same pipe.
  */
 #ifndef VGR_COMMON_LOG_H
 #define VGR_COMMON_LOG_H
