@@ -72,9 +72,12 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
         _exit(127); /* the front died before the line above */
 
     vgr_log_init("", vgr_log_level_get()); /* who reads `log` says whose lines these are */
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
-        dup2(log, STDERR_FILENO) < 0)
+    if (null < 0)
         goto fail;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (dup2(fd == STDIN_FILENO ? null : log, fd) < 0)
+            goto fail;
+    }
     for (unsigned i = 0; i < n; i++) {
         moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, (int)first_free);
         if (moved[i] < 0)

@@ -6,10 +6,10 @@
 #define VGR_FAKE_WORKER_H
 
 enum {
-    FAKE_ECHO = 0, /* counts `done` up and wakes the guest */
-    FAKE_EXIT = 1, /* exit status 7, nothing said */
-    FAKE_ABORT = 2,
-    FAKE_FAIL = 3, /* writes FAILED with VGR_ERROR_GRAPH, exits */
+    FAKE_ECHO = 0,  /* counts `done` up and wakes the guest */
+    FAKE_EXIT = 1,  /* exit status 7, nothing said */
+    FAKE_ABORT = 2, /* after words on stderr that have no end of a line */
+    FAKE_FAIL = 3,  /* writes FAILED with VGR_ERROR_GRAPH, exits */
 };
 
 #endif
