@@ -6,6 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
 ssize_t vgr_fds_send(int sock, const void *buf, size_t len, const int *fds, unsigned n, int flags)
 {
     struct iovec iov = {(void *)buf, len};
@@ -68,6 +72,13 @@ ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max,
         }
     }
     return got;
+}
+
+void vgr_fds_refuse(int sock)
+{
+    const int no = 0;
+
+    setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
 }
 
 int vgr_fds_standard(void)

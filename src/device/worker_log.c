@@ -7,9 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83 /* Linux 6.16 */
-#endif
+#include "common/fds.h"
 
 /* ---- Limits ---- */
 
@@ -186,14 +184,13 @@ static int watch(struct vgr_worker_log *l)
 int vgr_worker_log_open(struct vgr_worker_log *l, struct vgr_loop *loop,
                         struct vgr_worker_log_lines *all, uint32_t number)
 {
-    const int size = VGR_WORKER_LOG_BUFFER, no = 0;
+    const int size = VGR_WORKER_LOG_BUFFER;
     int s[2], err;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) < 0)
         return -errno;
-    /* Older kernels do not know the second one, see worker_log.h. */
     setsockopt(s[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    setsockopt(s[0], SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+    vgr_fds_refuse(s[0]);
     *l = (struct vgr_worker_log){.loop = loop, .all = all, .fd = s[0], .number = number};
     l->watch.fd = -1;
     /* Nothing is ever said to a worker here. */
