@@ -53,6 +53,7 @@ static void write_line(const struct vgr_worker_log *l, const char *text, size_t 
     char prefix[32];
 
     snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", l->number);
+    vgr_loop_charge(l->loop, VGR_WORK_CALLS, 2);
     vgr_log_text(prefix, text, len);
 }
 
@@ -162,12 +163,15 @@ static void ready(struct vgr_watch *w, uint32_t events)
     char buf[VGR_WORKER_LOG_TURN];
     ssize_t n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
 
+    vgr_loop_charge(l->loop, VGR_WORK_CALLS, 1);
     if (!n) {
         vgr_worker_log_close(l);
         return;
     }
-    if (n > 0)
+    if (n > 0) {
+        vgr_loop_charge(l->loop, VGR_WORK_BYTES, (uint64_t)n);
         add(l, buf, (size_t)n);
+    }
     /* One that is ready and has nothing to read (out-of-band bytes do that) is charged, too. */
     l->charged += n > 1024 ? (unsigned)n : 1024;
     if (l->charged >= VGR_WORKER_LOG_CHARGE) {
@@ -219,6 +223,8 @@ void vgr_worker_log_close(struct vgr_worker_log *l)
         add(l, buf, (size_t)n);
         rest += (size_t)n;
     }
+    vgr_loop_charge(l->loop, VGR_WORK_CALLS, rest / sizeof(buf) + 1);
+    vgr_loop_charge(l->loop, VGR_WORK_BYTES, rest);
     end_line(l);
     if (l->left_out)
         write_tail(l);
