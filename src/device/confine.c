@@ -2,11 +2,13 @@
 #include "device/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,6 +63,38 @@ static int find_user(const char *name, struct vgr_boot_sandbox *s, char *why, si
     return 0;
 }
 
+/* Opens the folder of machine code for good: the lock on it goes when this process ends. A second
+ * vgr-device would be another VM's. */
+static int lock_cache(const char *path, uid_t user, char *why, size_t why_size)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st)) {
+        snprintf(why, why_size, "--shader-cache: cannot open '%s': %s", path, strerror(errno));
+    } else if (st.st_uid != user) {
+        snprintf(why, why_size,
+                 "--shader-cache: '%s' belongs to user %u, who could change the code in it: "
+                 "chown it to the workers' user, %u",
+                 path, st.st_uid, user);
+    } else if (st.st_mode & (S_IRWXG | S_IRWXO)) {
+        snprintf(
+            why, why_size,
+            "--shader-cache: others may enter '%s' (mode %03o), which holds code: chmod 700 it",
+            path, st.st_mode & 07777);
+    } else if (flock(fd, LOCK_EX | LOCK_NB)) {
+        snprintf(why, why_size,
+                 "--shader-cache: '%s' is another vgr-device's, whose VM could change the code in "
+                 "it: give each its own folder",
+                 path);
+    } else {
+        return 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -EINVAL;
+}
+
 static int find_cache(const char *path, struct vgr_boot_sandbox *s, char *why, size_t why_size)
 {
     char *real = realpath(path, NULL);
@@ -74,7 +108,9 @@ static int find_cache(const char *path, struct vgr_boot_sandbox *s, char *why, s
         snprintf(why, why_size, "--shader-cache: the path is too long");
         err = -EINVAL;
     } else {
-        strcpy(s->shader_cache, real);
+        err = lock_cache(real, s->has_user ? s->uid : geteuid(), why, why_size);
+        if (!err)
+            strcpy(s->shader_cache, real);
     }
     free(real);
     return err;
