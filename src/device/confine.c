@@ -26,7 +26,8 @@ static void add_group(struct vgr_boot_sandbox *s, uint32_t gid)
  * group 0, which owns more than GPUs. */
 static void add_device_groups(struct vgr_boot_sandbox *s)
 {
-    static const char *const patterns[] = {"/dev/dri/*", "/dev/nvidia*", "/dev/kfd"};
+    static const char *const patterns[] = {"/dev/dri/renderD*", "/dev/nvidia[0-9]*",
+                                           "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/kfd"};
 
     for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
         glob_t found = {0};
@@ -42,6 +43,28 @@ static void add_device_groups(struct vgr_boot_sandbox *s)
         }
         globfree(&found);
     }
+}
+
+/* What a device's name says about the nodes that its driver opens. A family that is not here gets all. */
+static uint32_t nodes_of(const char *device)
+{
+    static const struct {
+        const char *prefix;
+        uint32_t nodes;
+    } families[] = {
+        {"CPU", 0},
+        {"BLAS", 0},
+        {"CUDA", VGR_NODES_NVIDIA},
+        {"ROCm", VGR_NODES_KFD | VGR_NODES_DRM},
+        {"SYCL", VGR_NODES_DRM},
+        {"Vulkan", VGR_NODES_DRM | VGR_NODES_NVIDIA | VGR_NODES_OTHER},
+    };
+
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        if (!strncmp(device, families[i].prefix, strlen(families[i].prefix)))
+            return families[i].nodes;
+    }
+    return VGR_NODES_ALL;
 }
 
 static int find_user(const char *name, struct vgr_boot_sandbox *s, char *why, size_t why_size)
@@ -121,6 +144,9 @@ int vgr_confine(const struct vgr_options *o, struct vgr_boot_sandbox *sandbox, c
 {
     memset(sandbox, 0, sizeof(*sandbox));
     sandbox->mode = o->sandbox;
+    sandbox->nodes = o->n_devices ? 0 : VGR_NODES_ALL;
+    for (unsigned i = 0; i < o->n_devices; i++)
+        sandbox->nodes |= nodes_of(o->devices[i]);
     if (o->worker_user && find_user(o->worker_user, sandbox, why, why_size))
         return -EINVAL;
     if (o->shader_cache && find_cache(o->shader_cache, sandbox, why, why_size))

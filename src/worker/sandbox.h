@@ -16,6 +16,8 @@
  * After the GPU libraries are up and before the first byte of the guest is read (sandbox_calls.c):
  * system calls by seccomp, which the kernel can put on all threads at once.
  *
+ * Which calls and which files those are is in sandbox_table.h.
+ *
  * What this machine cannot do is noted in the sandbox and left out, but strict mode needs landlock and
  * seccomp. The front has a worker try it all once at its start and say what is missing.
  */

@@ -123,6 +123,29 @@ static void a_folder_of_one_front(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+static uint32_t nodes_for(const char *first, const char *second)
+{
+    const struct vgr_options o = {.devices = {first, second},
+                                  .n_devices = second  ? 2
+                                               : first ? 1
+                                                       : 0};
+
+    assert_int_equal(vgr_confine(&o, &s, why, sizeof(why)), 0);
+    return s.nodes;
+}
+
+static void nodes_by_the_names_of_devices(void **state)
+{
+    assert_int_equal(nodes_for(NULL, NULL), VGR_NODES_ALL);
+    assert_int_equal(nodes_for("CPU", NULL), 0);
+    assert_int_equal(nodes_for("CUDA0", NULL), VGR_NODES_NVIDIA);
+    assert_int_equal(nodes_for("CUDA0", "CPU"), VGR_NODES_NVIDIA);
+    assert_int_equal(nodes_for("ROCm1", NULL), VGR_NODES_KFD | VGR_NODES_DRM);
+    assert_int_equal(nodes_for("SYCL0", "CUDA0"), VGR_NODES_DRM | VGR_NODES_NVIDIA);
+    assert_int_equal(nodes_for("Vulkan0", NULL) & VGR_NODES_KFD, 0);
+    assert_int_equal(nodes_for("CPU", "Another0"), VGR_NODES_ALL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +154,7 @@ int main(void)
         cmocka_unit_test(a_folder_by_its_real_path),
         cmocka_unit_test(a_folder_of_nobody_else),
         cmocka_unit_test(a_folder_of_one_front),
+        cmocka_unit_test(nodes_by_the_names_of_devices),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
