@@ -292,6 +292,22 @@ static void a_user_of_its_own(void **state)
 
 /* ---- The machine ---- */
 
+static int is_offered(void)
+{
+    char text[8] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDONLY);
+
+    NEED(fd >= 0 && read(fd, text, sizeof(text) - 1) == 5 && !strcmp(text, "1000\n"));
+    return 0;
+}
+
+static void workers_end_first_without_memory(void **state)
+{
+    assert_int_equal(outcome(VGR_SANDBOX_OFF, is_offered), 0);
+    assert_int_equal(outcome(VGR_SANDBOX_RELAXED, is_offered), 0);
+    assert_int_equal(outcome(VGR_SANDBOX_STRICT, is_offered), 0);
+}
+
 /* Whether a worker with devices of these kinds opens the node, whether or not this machine has it. */
 static bool opens(const char *node, uint32_t nodes)
 {
@@ -427,6 +443,7 @@ int main(void)
         cmocka_unit_test(older_threads_are_confined),
         cmocka_unit_test(a_cache_only_where_named),
         cmocka_unit_test(a_user_of_its_own),
+        cmocka_unit_test(workers_end_first_without_memory),
         cmocka_unit_test(nodes_of_offered_devices_only),
     };
 
