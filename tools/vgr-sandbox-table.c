@@ -38,7 +38,9 @@ static void print_strict(const struct vgr_call_row *row)
         else
             printf("yes");
         if (row->refused) {
-            printf("; %s: ", row->error ? "ENOSYS" : "EPERM");
+            printf("; %s: ", row->error == VGR_CALL_PRETEND ? "0, but not made"
+                             : row->error                   ? "ENOSYS"
+                                                            : "EPERM");
             print_cases(row->refused);
         }
         break;

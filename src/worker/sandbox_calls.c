@@ -70,7 +70,9 @@ static int add_cases(scmp_filter_ctx f, uint32_t action, int nr, const struct vg
 
 static int refuse(scmp_filter_ctx f, const struct vgr_call_row *row, int nr, bool strict)
 {
-    const uint32_t error = SCMP_ACT_ERRNO(row->error ? row->error : EPERM);
+    const uint32_t error = SCMP_ACT_ERRNO(row->error == VGR_CALL_PRETEND ? 0
+                                          : row->error                   ? row->error
+                                                                         : EPERM);
 
     switch (row->answer) {
     case VGR_CALL_REFUSE:

@@ -156,12 +156,16 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
          "rt_sigprocmask rt_sigreturn rt_sigtimedwait sigaltstack restart_syscall exit exit_group "
          "arch_prctl",
      .why = "Seen: a thread's start and end. Of the calling thread or its process."},
-    {.calls = "sched_getaffinity sched_setaffinity sched_getparam sched_getscheduler",
+    {.calls = "sched_getaffinity sched_getparam sched_getscheduler",
      .refused = others_thread,
      .why =
-         "Seen: how many processors there are. A thread's number may be another process's thread. "
-         "That refuses what pthread_setaffinity_np() asks of a thread of its own too: Mesa was "
-         "seen to try, and does without."},
+         "Seen: how many processors there are. A thread's number may be another process's thread."},
+    {.calls = "sched_setaffinity",
+     .error = VGR_CALL_PRETEND,
+     .refused = others_thread,
+     .why = "As above. A thread of its own has a number like any other: Mesa and OpenMP place "
+            "threads by it, and a thread that OpenMP cannot place ends the worker. It stays where "
+            "all of the worker is."},
     {.calls = "getpriority", .refused = others_priority, .why = "As above."},
     {.calls = "setpriority sched_setscheduler sched_setparam sched_setattr sched_getattr "
               "sched_rr_get_interval ioprio_set ioprio_get",

@@ -50,6 +50,7 @@ static struct {
     int pipe, stream; /* a pipe's end, a socket */
     int file_fd, folder_fd;
     int heard;           /* an eventfd: the other worker heard SIGUSR1 */
+    int processor;       /* one on which the front may run */
     pid_t parent, other; /* the front, another worker */
     struct vgr_boot_sandbox config;
     struct vgr_sandbox sandbox;

@@ -150,12 +150,14 @@ static int queue_own_signal(void)
     return to_errno(syscall(SYS_rt_sigqueueinfo, getpid(), SIGURG, &info));
 }
 
+/* The sandbox says that it was done: whether it was, the front tells. */
 static int move_front(void)
 {
     cpu_set_t cpus;
 
-    return to_errno(sched_getaffinity(0, sizeof(cpus), &cpus)) ||
-           to_errno(sched_setaffinity(f.parent, sizeof(cpus), &cpus));
+    CPU_ZERO(&cpus);
+    CPU_SET(f.processor, &cpus);
+    return to_errno(sched_setaffinity(f.parent, sizeof(cpus), &cpus));
 }
 
 static int ask_front_processors(void)

@@ -92,6 +92,45 @@ static void strict_denies(void **state)
     try_all(VGR_SANDBOX_STRICT, "strict");
 }
 
+static void the_front_stays_where_it_is(void **state)
+{
+    static const uint32_t modes[] = {VGR_SANDBOX_OFF, VGR_SANDBOX_RELAXED, VGR_SANDBOX_STRICT};
+    cpu_set_t all, now;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    assert_true(CPU_COUNT(&all) > 1);
+    while (!CPU_ISSET(f.processor, &all))
+        f.processor++;
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        assert_int_equal(outcome(modes[i], move_front), 0);
+        assert_int_equal(sched_getaffinity(0, sizeof(now), &now), 0);
+        assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+        assert_int_equal(CPU_EQUAL(&all, &now), modes[i] != VGR_SANDBOX_OFF);
+    }
+}
+
+static void each_call_is_in_one_row(void **state)
+{
+    static char seen[1024][32];
+    size_t n = 0;
+
+    for (size_t i = 0; i < vgr_sandbox_n_calls; i++) {
+        char *names = strdup(vgr_sandbox_calls[i].calls), *rest = names, *name;
+
+        assert_non_null(names);
+        while ((name = strsep(&rest, " "))) {
+            assert_true(n < 1024 && strlen(name) > 2 && strlen(name) < sizeof(seen[0]));
+            for (size_t j = 0; j < n; j++)
+                assert_string_not_equal(seen[j], name);
+            strcpy(seen[n++], name);
+        }
+        free(names);
+        assert_true(strlen(vgr_sandbox_calls[i].why) > 5);
+    }
+    assert_true(n > 250);
+    print_message("%zu calls\n", n);
+}
+
 /* ---- What has to work ---- */
 
 static void *add_one(void *arg)
@@ -124,6 +163,7 @@ static int work(void)
                                         "/proc/cpuinfo",     "/etc/ld.so.cache", "/dev/urandom"};
     struct timespec ts = {.tv_nsec = 1000};
     struct rlimit rl;
+    pthread_attr_t placed;
     pthread_t thread;
     cpu_set_t cpus;
     uint64_t n = 7;
@@ -150,6 +190,10 @@ static int work(void)
     for (int i = 0; i < 4; i++)
         NEED(!pthread_create(&thread, NULL, add_one, &sum) && !pthread_join(thread, NULL));
     NEED(sum == 4);
+    NEED(!sched_getaffinity(0, sizeof(cpus), &cpus) && !pthread_attr_init(&placed));
+    NEED(!pthread_attr_setaffinity_np(&placed, sizeof(cpus), &cpus));
+    NEED(!pthread_create(&thread, &placed, add_one, &sum) && !pthread_join(thread, NULL));
+    NEED(sum == 5);
     NEED(!sched_getaffinity(0, sizeof(cpus), &cpus) && !sched_setaffinity(0, sizeof(cpus), &cpus));
     sched_yield();
     NEED(!prctl(PR_SET_NAME, "vgr-test"));
@@ -439,6 +483,8 @@ int main(void)
         cmocka_unit_test(attempts_succeed_without),
         cmocka_unit_test(relaxed_denies),
         cmocka_unit_test(strict_denies),
+        cmocka_unit_test(the_front_stays_where_it_is),
+        cmocka_unit_test(each_call_is_in_one_row),
         cmocka_unit_test(workers_can_work),
         cmocka_unit_test(older_threads_are_confined),
         cmocka_unit_test(a_cache_only_where_named),
