@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "worker/sandbox.h"
@@ -26,8 +27,27 @@
 
 static void (*on_refused)(int nr);
 
+/* The number alone does not tell which ioctl or fcntl it was. */
+static void say_arguments(int nr, const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    const greg_t *r = context->uc_mcontext.gregs;
+    const unsigned long long args[] = {(unsigned long long)r[REG_RDI],
+                                       (unsigned long long)r[REG_RSI],
+                                       (unsigned long long)r[REG_RDX]};
+#elif defined(__aarch64__)
+    const unsigned long long *args = context->uc_mcontext.regs;
+#else
+    const unsigned long long args[3] = {0};
+#endif
+
+    vgr_error("sandbox: system call %d began with %#llx, %#llx, %#llx", nr, args[0], args[1],
+              args[2]);
+}
+
 static void stopped(int sig, siginfo_t *info, void *context)
 {
+    say_arguments(info->si_syscall, context);
     on_refused(info->si_syscall);
     _exit(1);
 }

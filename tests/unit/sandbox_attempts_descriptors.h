@@ -58,7 +58,10 @@ static int is_heard(void)
 static int signal_by_pipe(void)
 {
     int ends[2], err;
+    uint64_t before;
 
+    while (read(f.heard, &before, sizeof(before)) > 0)
+        ;
     if (pipe(ends))
         return errno;
     err = to_errno(fcntl(ends[0], F_SETOWN, f.other));

@@ -451,7 +451,7 @@ static int set_up(void **state)
     f.stream = ends[0];
     f.file_fd = open(f.file, O_RDONLY);
     f.folder_fd = open(f.folder, O_RDONLY | O_DIRECTORY);
-    f.heard = eventfd(0, 0);
+    f.heard = eventfd(0, EFD_NONBLOCK);
     assert_true(f.file_fd >= 0 && f.folder_fd >= 0 && f.heard >= 0);
     f.parent = getpid();
     f.front = (int)syscall(SYS_pidfd_open, f.parent, 0);
