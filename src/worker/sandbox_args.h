@@ -210,7 +210,8 @@ static const struct vgr_call_case ioctl_refused[] = {
     OF_TYPE(0xb7, "namespaces' (0xb7)"),
     END};
 
-/* A wake-up in the scheduler's order takes a thread's number out of memory, of any process. */
+/* The operations for priority inheritance (PI) read the number of the lock's owner from memory. The kernel
+ * looks for that thread in all processes. Two flags do not belong to the operation. */
 #define OPERATION(op) MASKED(1, ~(uint32_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME), op, #op)
 
 static const struct vgr_call_case futex_only[] = {
@@ -278,7 +279,7 @@ static const struct vgr_call_case prctl_refused[] = {IS(0, PR_SET_PDEATHSIG),
                                                      IS(0, PR_TASK_PERF_EVENTS_ENABLE),
                                                      END};
 
-/* kcmp() takes two. */
+/* kcmp() compares the descriptors of two processes. */
 static const struct vgr_call_case kcmp_only[] = {
     {"its own descriptors", {{VGR_ARG_SELF, 0, 0, 0}, {VGR_ARG_SELF, 1, 0, 0}}}, END};
 static const struct vgr_call_case kcmp_refused[] = {

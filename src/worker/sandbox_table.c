@@ -156,10 +156,14 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
          "rt_sigprocmask rt_sigreturn rt_sigtimedwait sigaltstack restart_syscall exit exit_group "
          "arch_prctl",
      .why = "Seen: a thread's start and end. Of the calling thread or its process."},
-    {.calls = "sched_getaffinity sched_getparam sched_getscheduler",
+    {.calls = "sched_getaffinity",
+     .error = ENOSYS,
      .refused = others_thread,
      .why =
-         "Seen: how many processors there are. A thread's number may be another process's thread."},
+         "Seen: how many processors there are. Another number may be another process's thread. A "
+         "thread of this process has such a number too; with ENOSYS pthread_getattr_np() works "
+         "without it, with EPERM it fails."},
+    {.calls = "sched_getparam sched_getscheduler", .refused = others_thread, .why = "As above."},
     {.calls = "sched_setaffinity",
      .error = VGR_CALL_PRETEND,
      .refused = others_thread,

@@ -48,7 +48,7 @@ struct vgr_call_row {
     const char *part;  /* begins a new part of the page, or NULL */
     const char *calls; /* names with spaces between */
     enum vgr_call_answer answer;
-    int error;                           /* what `refused` gives: an errno, VGR_CALL_PRETEND; 0: EPERM */
+    int error; /* what `refused` gives: an errno, VGR_CALL_PRETEND; 0: EPERM */
     const struct vgr_call_case *only;    /* strict allows these arguments only; NULL: all */
     const struct vgr_call_case *refused; /* both modes refuse these; NULL: none */
     const char *why;
