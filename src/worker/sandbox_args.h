@@ -34,6 +34,9 @@
 #ifndef FUTEX_LOCK_PI2
 #define FUTEX_LOCK_PI2 13
 #endif
+#ifndef F_DUPFD_QUERY
+#define F_DUPFD_QUERY (1024 + 3)
+#endif
 #ifndef F_SETDELEG
 #define F_SETDELEG (1024 + 16)
 #endif
@@ -119,6 +122,7 @@ static const struct vgr_call_case madvise_refused[] = {
 static const struct vgr_call_case fcntl_only[] = {
     IS(1, F_DUPFD),
     IS(1, F_DUPFD_CLOEXEC),
+    IS(1, F_DUPFD_QUERY),
     IS(1, F_GETFD),
     IS(1, F_SETFD),
     IS(1, F_GETFL),
@@ -247,13 +251,11 @@ static const struct vgr_call_case clone_refused[] = {
     WITH(0, CLONE_NEWTIME),
     END};
 
-static const struct vgr_call_case prctl_only[] = {IS(0, PR_SET_NAME),
-                                                  IS(0, PR_GET_NAME),
-                                                  IS(0, PR_SET_VMA),
-                                                  IS(0, PR_GET_DUMPABLE),
-                                                  IS(0, PR_GET_NO_NEW_PRIVS),
-                                                  IS(0, PR_CAPBSET_READ),
-                                                  END};
+static const struct vgr_call_case prctl_only[] = {
+    IS(0, PR_SET_NAME),         IS(0, PR_GET_NAME),
+    IS(0, PR_SET_VMA),          IS(0, PR_GET_DUMPABLE),
+    IS(0, PR_GET_NO_NEW_PRIVS), IS(0, PR_CAPBSET_READ),
+    IS(0, PR_SVE_GET_VL),       END};
 static const struct vgr_call_case prctl_refused[] = {IS(0, PR_SET_PDEATHSIG),
                                                      IS(0, PR_SET_DUMPABLE),
                                                      IS(0, PR_SET_PTRACER),

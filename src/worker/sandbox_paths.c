@@ -28,11 +28,10 @@ const struct vgr_path_row vgr_sandbox_paths[] = {
      "The machine's devices and memory"},
     {"/proc/self", READ, 0, "The process: its mappings, limits and status"},
     {"/proc/self/task", TASK, VGR_NODES_NVIDIA,
-     "Names of threads: CUDA finds no device where it cannot open `comm` with O_TRUNC. All other "
-     "files there are root's, so that a worker of another user cannot write to them. Root's can: "
-     "to "
-     "`mem`, its own memory, and to `oom_score_adj`, below 1000 if vgr-device lacks "
-     "CAP_SYS_RESOURCE"},
+     "Names of threads: CUDA finds no device where it cannot open `comm` with O_TRUNC. The other "
+     "files there belong to root, so a worker of another user cannot write to them. Root's worker "
+     "can write to `mem`, its own memory, and to `oom_score_adj`, where it can go below 1000 if "
+     "vgr-device lacks CAP_SYS_RESOURCE"},
     {"/dev/null /dev/zero", DEVICE, 0, "Plain memory and nothing"},
     {"/dev/urandom /dev/random", READ, 0, "Random numbers"},
     {"/dev/dri", LIST, VGR_NODES_DRM, "Mesa looks for GPUs"},

@@ -207,7 +207,7 @@ static int work(void)
     NEED(!nanosleep(&ts, NULL));
     fd = eventfd(0, 0);
     NEED(fd >= 0 && write(fd, &n, sizeof(n)) == sizeof(n) && read(fd, &n, sizeof(n)) == sizeof(n));
-    NEED(n == 7);
+    NEED(n == 7 && fcntl(fd, 1027 /* F_DUPFD_QUERY */, fd) != 0);
 
     NEED(!kill(getpid(), 0) && !getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_max <= 4096);
     NEED(!getrlimit(RLIMIT_CORE, &rl) && rl.rlim_max == 0);
