@@ -58,11 +58,11 @@ static struct scmp_arg_cmp comparison(const struct vgr_call_test *t)
 
     switch (t->compare) {
     case VGR_ARG_NOT_ZERO:
-        return SCMP_CMP64(t->arg, SCMP_CMP_NE, 0);
+        return SCMP_CMP64(t->arg, SCMP_CMP_NE, 0, 0);
     case VGR_ARG_SELF:
-        return SCMP_CMP64(t->arg, SCMP_CMP_EQ, self);
+        return SCMP_CMP64(t->arg, SCMP_CMP_EQ, self, 0);
     case VGR_ARG_NOT_SELF:
-        return SCMP_CMP64(t->arg, SCMP_CMP_NE, self);
+        return SCMP_CMP64(t->arg, SCMP_CMP_NE, self, 0);
     default:
         return SCMP_CMP64(t->arg, SCMP_CMP_MASKED_EQ, t->mask, t->value);
     }
