@@ -147,7 +147,6 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         b->base = ggml_backend_buffer_get_base(b->buffer);
         b->size = ggml_backend_buffer_get_size(b->buffer);
         b->device = m->device;
-        b->generation++;
         vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, b->size);
         ggml_backend_buffer_set_usage(b->buffer, (enum ggml_backend_buffer_usage)m->usage);
         /* Nobody may see what was there before. */
@@ -169,6 +168,7 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
     if (!b)
         return -1;
     vgr_ctx_sync(c);
+    vgr_graph_end_in(c, m->handle);
     vgr_memory_free(c->memory, b->buffer);
     vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, -b->size);
     b->buffer = NULL;

@@ -60,7 +60,6 @@ struct vgr_host_buffer {
     uint8_t *base;                /* ggml_backend_buffer_get_base(); may be no real address */
     uint64_t size;
     uint32_t device;
-    uint32_t generation; /* counts allocations of this handle: graphs remember it */
 };
 
 struct vgr_host_stream {

@@ -23,7 +23,7 @@ static bool has_objects(const struct vgr_ctx *c, uint32_t device)
         if (c->streams[i].backend && c->streams[i].device == device)
             return true;
     }
-    /* A graph may outlive its buffers. */
+    /* A graph need not lie in a buffer. */
     for (uint32_t i = 1; i <= VGR_CTX_MAX_GRAPHS; i++) {
         if (c->graphs[i])
             return true;

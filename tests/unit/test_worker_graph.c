@@ -134,6 +134,139 @@ static void test_a_graph_on_a_freed_buffer_does_not_run(void **state)
     assert_failed(r, RUN(r, go, VGR_CMD_GRAPH_RUN), VGR_ERROR_HANDLE);
 }
 
+/* ---- Graphs end with their buffers ---- */
+
+/* The same graph, with the second summand in buffer 2. */
+static void ready_to_add_from_two(struct rig *r, struct add_graph *d)
+{
+    ready_to_add(r);
+    alloc(r, 2, 4096);
+    make_add(d);
+    d->t[2].buffer = 2;
+    assert_int_equal(define(r, d, sizeof(*d)), 0);
+}
+
+/* Patches tensor `index` of graph 1 to be `t`. */
+static int patch(struct rig *r, uint32_t index, const struct vgr_tensor *t)
+{
+    struct vgr_graph_patch p = {.index = index, .tensor = *t};
+    struct vgr_cmd_graph m = {.graph = 1, .data_len = sizeof(p), .data_off = DATA + 8192};
+
+    memcpy(r->c->arena.base + DATA + 8192, &p, sizeof(p));
+    return RUN(r, m, VGR_CMD_GRAPH_PATCH);
+}
+
+static void free_buffer(struct rig *r, uint32_t handle)
+{
+    struct vgr_cmd_handle m = {.handle = handle};
+
+    assert_int_equal(RUN(r, m, VGR_CMD_BUFFER_FREE), 0);
+}
+
+static int run_graph(struct rig *r)
+{
+    struct vgr_cmd_run go = {.graph = 1, .stream = 1};
+
+    return RUN(r, go, VGR_CMD_GRAPH_RUN);
+}
+
+/* The patch brings one of three tensors into the new buffer; the two others lay in the old one. */
+static void test_a_patch_does_not_revive_a_graph_on_a_new_buffer(void **state)
+{
+    struct rig *r = *state;
+    struct add_graph d;
+
+    ready_to_add(r);
+    make_add(&d);
+    assert_int_equal(define(r, &d, sizeof(d)), 0);
+    free_buffer(r, 1);
+    alloc(r, 1, 4096);
+    assert_failed(r, patch(r, 1, &d.t[1]), VGR_ERROR_HANDLE);
+    assert_int_equal(run_graph(r), -1);
+}
+
+/* Not even a tensor that lies elsewhere may be patched: the device would look at all of them. */
+static void test_a_graph_on_a_freed_buffer_is_not_patched(void **state)
+{
+    struct rig *r = *state;
+    struct add_graph d;
+
+    ready_to_add_from_two(r, &d);
+    free_buffer(r, 1);
+    d.t[2].offset = 512;
+    assert_failed(r, patch(r, 2, &d.t[2]), VGR_ERROR_HANDLE);
+}
+
+static void test_a_graph_ends_with_any_of_its_buffers(void **state)
+{
+    struct rig *r = *state;
+    struct vgr_cmd_handle free_graph = {.handle = 1};
+    struct add_graph d;
+
+    ready_to_add_from_two(r, &d);
+    assert_int_equal(r->shared.kept_tensors, 3);
+    free_buffer(r, 2);
+    assert_int_equal(r->shared.kept_tensors, 0);
+
+    /* The handle is taken, can be defined anew, and freed. */
+    alloc(r, 2, 4096);
+    assert_int_equal(define(r, &d, sizeof(d)), 0);
+    assert_int_equal(run_graph(r), 0);
+    free_buffer(r, 2);
+    assert_int_equal(RUN(r, free_graph, VGR_CMD_GRAPH_FREE), 0);
+    assert_null(r->c->graphs[1]);
+    assert_failed(r, RUN(r, free_graph, VGR_CMD_GRAPH_FREE), VGR_ERROR_HANDLE);
+}
+
+/* A guest may free what its graph has left. */
+static void test_a_graph_outlives_a_buffer_that_it_was_patched_out_of(void **state)
+{
+    struct rig *r = *state;
+    struct add_graph d;
+
+    ready_to_add_from_two(r, &d);
+    d.t[2].buffer = 1;
+    assert_int_equal(patch(r, 2, &d.t[2]), 0);
+    free_buffer(r, 2);
+    assert_int_equal(run_graph(r), 0);
+    assert_float_equal(get_f32(r, 512), 3.5f, 0);
+    assert_int_equal(patch(r, 2, &d.t[2]), 0);
+    free_buffer(r, 1);
+    assert_failed(r, run_graph(r), VGR_ERROR_HANDLE);
+}
+
+/* Going to and fro between buffers, as often as one likes, takes no room. */
+static void test_patches_do_not_use_up_the_buffers_of_a_graph(void **state)
+{
+    struct rig *r = *state;
+    struct add_graph d;
+
+    ready_to_add_from_two(r, &d);
+    for (uint32_t i = 0; i < 600; i++) {
+        uint32_t handle = 3 + i;
+
+        alloc(r, handle, 256);
+        d.t[2].buffer = handle;
+        d.t[2].offset = 0;
+        assert_int_equal(patch(r, 2, &d.t[2]), 0);
+    }
+    assert_int_equal(run_graph(r), 0);
+}
+
+static void test_a_patch_that_fails_ends_its_graph(void **state)
+{
+    struct rig *r = *state;
+    struct add_graph d;
+
+    ready_to_add(r);
+    make_add(&d);
+    assert_int_equal(define(r, &d, sizeof(d)), 0);
+    d.t[1].offset = 4096;
+    assert_failed(r, patch(r, 1, &d.t[1]), VGR_ERROR_GRAPH);
+    assert_int_equal(r->shared.kept_tensors, 0);
+    assert_int_equal(run_graph(r), -1);
+}
+
 static void refused(struct rig *r, const struct add_graph *d, const char *why)
 {
     r->shared.failed = VGR_CTX_ALIVE;
@@ -313,6 +446,12 @@ int main(void)
         R(test_a_graph_is_defined_run_patched_and_run_again),
         R(test_a_patch_may_not_change_structure),
         R(test_a_graph_on_a_freed_buffer_does_not_run),
+        R(test_a_patch_does_not_revive_a_graph_on_a_new_buffer),
+        R(test_a_graph_on_a_freed_buffer_is_not_patched),
+        R(test_a_graph_ends_with_any_of_its_buffers),
+        R(test_a_graph_outlives_a_buffer_that_it_was_patched_out_of),
+        R(test_patches_do_not_use_up_the_buffers_of_a_graph),
+        R(test_a_patch_that_fails_ends_its_graph),
         R(test_bad_graphs_are_refused_with_their_reason),
         R(test_queries_answer_support_and_size),
         R(test_tensors_of_all_graphs_are_bounded),
