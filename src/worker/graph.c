@@ -7,17 +7,14 @@
 #include "worker/graph_build.h"
 #include "worker/tensor.h"
 
-/* Lets the buffer prepare tensors that are new to it, then asks the device about every node. */
+/* Asks the device about a node, then lets the buffer prepare what is new to it. */
 static int admit(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, const char **why)
 {
     struct ggml_tensor *t = g->tensors[i];
 
-    if (t->buffer && (!t->view_src || t->view_src->buffer == t->buffer) &&
-        ggml_backend_buffer_init_tensor(t->buffer, t) != GGML_STATUS_SUCCESS) {
-        *why = "a tensor that its buffer does not accept";
+    if (i < g->n_nodes && vgr_tensor_check_op(c, t, g->device, why))
         return -1;
-    }
-    return i < g->n_nodes ? vgr_tensor_check_op(c, t, g->device, why) : 0;
+    return vgr_tensor_init(c, t, &g->wire[i], why);
 }
 
 static bool is_handle(struct vgr_ctx *c, uint32_t handle)
@@ -171,7 +168,8 @@ static int patch(struct vgr_ctx *c, uint32_t handle, const struct vgr_graph_patc
     vgr_graph_mark(g);
     /* A changed source matters to the ops that read it. */
     for (uint32_t i = 0; i < g->n_nodes; i++) {
-        if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why))
+        if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why) ||
+            vgr_tensor_check_room(c, g->tensors[i], &g->wire[i], &why))
             return refuse(c, handle, g, i, why);
     }
     return 0;
