@@ -170,23 +170,14 @@ static int make_counts_file(void)
 
 int vgr_worker_pool_prepare(struct vgr_worker_pool *pool)
 {
-    int fd;
+    int err;
 
-    if (pool->account)
+    if (pool->account.pages)
         return 0;
-    fd = vgr_account_create();
-    if (fd < 0)
-        return fd;
-    pool->account = vgr_account_map(fd);
-    if (!pool->account) {
-        int err = -errno;
-
-        close(fd);
-        return err;
-    }
-    pool->account_fd = fd;
-    pool->log.burst = VGR_WORKER_POOL_BURST;
-    return 0;
+    err = vgr_account_create(&pool->account);
+    if (!err)
+        pool->log.burst = VGR_WORKER_POOL_BURST;
+    return err;
 }
 
 /* There is one for each process that the pool's limit allows. */
@@ -195,6 +186,7 @@ static int take_slot(struct vgr_worker_pool *pool, uint32_t *slot)
     for (uint32_t i = 0; i < VGR_ACCOUNT_SLOTS; i++) {
         if (!pool->slot_used[i]) {
             pool->slot_used[i] = true;
+            vgr_account_use(&pool->account, i);
             *slot = i;
             return 0;
         }
@@ -204,7 +196,7 @@ static int take_slot(struct vgr_worker_pool *pool, uint32_t *slot)
 
 static void give_slot(struct vgr_worker_pool *pool, uint32_t slot)
 {
-    vgr_account_clear(pool->account, slot);
+    vgr_account_clear(&pool->account, slot);
     pool->slot_used[slot] = false;
 }
 
@@ -307,7 +299,8 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     sources[n++] = boot_fd;
     sources[n++] = job->client ? -1 : job->line;
     sources[n++] = w->counts_fd;
-    sources[n++] = pool->account_fd;
+    sources[n++] = pool->account.read_fd;
+    sources[n++] = pool->account.fd;
     if (job->client)
         sources[n++] = job->conn;
     for (unsigned i = 0; i < arena->n_files; i++)
@@ -392,11 +385,7 @@ void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
         }
         process_ended(&pool->first->watch, EPOLLIN);
     }
-    if (pool->account) {
-        vgr_account_unmap(pool->account);
-        close(pool->account_fd);
-        pool->account = NULL;
-    }
+    vgr_account_destroy(&pool->account);
 }
 
 /* Runs the program with these arguments, `boot_fd` in its place if there is one, and waits for it. */

@@ -15,8 +15,8 @@
  * somebody asks, and once more at its end, for the totals. What is read is never lower than what was
  * read before: whoever computes rates can rely on that, whatever the worker does.
  *
- * What device memory a worker holds is in the pool's account (common/account.h), which the workers
- * share. It is given back here when the process is reaped: the driver has it then, too.
+ * What device memory a worker holds is in its slot of the pool's account (common/account.h), which the
+ * other workers read. It is given back here when the process is reaped: the driver has it then, too.
  *
  * The pool bounds the number of processes, those that are being killed included: a guest that opens
  * and closes contexts in a loop cannot pile up processes.
@@ -48,10 +48,9 @@ struct vgr_worker_pool {
     unsigned limit;    /* of processes alive, at most VGR_ACCOUNT_SLOTS */
     unsigned max_runs; /* of one worker's arena; at most VGR_BOOT_MAX_RUNS */
     unsigned alive;
-    uint64_t memory_limit;         /* device memory of all workers, bytes; 0: none */
-    uint64_t context_memory_limit; /* of one worker; 0: none */
-    struct vgr_account *account;   /* NULL: not made yet; ends with the pool */
-    int account_fd;
+    uint64_t memory_limit;             /* device memory of all workers, bytes; 0: none */
+    uint64_t context_memory_limit;     /* of one worker; 0: none */
+    struct vgr_account account;        /* made by the first start, ends with the pool */
     bool slot_used[VGR_ACCOUNT_SLOTS]; /* of the account */
     struct vgr_watchdog *watchdog;     /* NULL: graphs may run for ever */
     uint32_t last_number;

@@ -11,18 +11,21 @@
  *   3      boot file: a memfd with struct vgr_boot, then n_runs x struct vgr_boot_run
  *   4      line: doorbells come here, wake-ups go here (common/line.h)
  *   5      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
- *   6      account: a sealed memfd with the device memory of all workers (common/account.h)
- *   7...   n_fds files that hold the arena's pages
+ *   6      account: a sealed memfd with the device memory of all workers (common/account.h), to read only
+ *   7      the same file, to write: the worker maps the page of its own slot
+ *   8...   n_fds files that hold the arena's pages
  *
  * A client of a socket (boot.client) sends its arena and its line as descriptors. The front never takes
  * them: on somebody else's descriptor even close() may wait for its owner, for ever. So the worker finds the
- * client's connection as descriptor 7, its message still in the queue, /dev/null as descriptor 4 and no
+ * client's connection as descriptor 8, its message still in the queue, /dev/null as descriptor 4 and no
  * runs, and receives all of it itself (handover.h). Only that worker can come to harm. If it refuses what it
  * gets, it tells the client by a struct vgr_notice and exits with VGR_BOOT_REFUSED.
  *
- * The worker's first act is to map the runs, in order, as one linear arena; then it closes the boot
- * file, the page files and the connection, before it reads a byte that the guest wrote in the arena. The
- * front has validated the runs of a boot file; the worker trusts it.
+ * The worker's first act is to map the counters and the account and to close those descriptors, before it
+ * reads a byte that its client wrote: by descriptor 7 it could write others' slots. Then it maps the runs,
+ * in order, as one linear arena, and closes the boot file, the page files and the connection, before it
+ * reads a byte that the guest wrote in the arena. The front has validated the runs of a boot file; the
+ * worker trusts it.
  *
  * Then it gives up what it does not need (sandbox.h).
  *
@@ -47,8 +50,9 @@
 #define VGR_BOOT_LINE_FD     4
 #define VGR_BOOT_COUNTS_FD   5
 #define VGR_BOOT_ACCOUNT_FD  6
-#define VGR_BOOT_FILES_FD    7
-#define VGR_BOOT_CONN_FD     7 /* instead of files */
+#define VGR_BOOT_SLOT_FD     7
+#define VGR_BOOT_FILES_FD    8
+#define VGR_BOOT_CONN_FD     8 /* instead of files */
 #define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
 #define VGR_BOOT_MAX_GROUPS  8u

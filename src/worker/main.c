@@ -8,8 +8,8 @@
  * Stages
  * ------
  *
- * 1. Map the arena, the page of counters and the account of device memory, close every file of guest
- *    memory. From here on the process holds what its context may see anyway.
+ * 1. Map the page of counters and the account of device memory and close their files; then map the arena,
+ *    close every file of guest memory. From here on the process holds what its context may see anyway.
  * 2. The sandbox's first stage (sandbox.h): no_new_privs, die with the front, files, user.
  * 3. Load GGML and its GPU libraries.
  * 4. The sandbox's second stage: system calls.
@@ -139,13 +139,6 @@ static int serve(void)
         return 1;
     }
     vgr_log_init("", (enum vgr_log_level)boot.log_level);
-    ret = vgr_arena_map(&c->arena, &boot);
-    if (ret == -ECONNREFUSED)
-        return VGR_BOOT_REFUSED;
-    if (ret) {
-        vgr_error("cannot map the arena: %s", strerror(-ret));
-        return 1;
-    }
     counts = vgr_counts_map();
     if (!counts) {
         vgr_error("cannot map the counters: %m");
@@ -155,6 +148,13 @@ static int serve(void)
     ret = vgr_memory_init(&shared.memory, &boot);
     if (ret) {
         vgr_error("cannot map the account of device memory: %s", strerror(-ret));
+        return 1;
+    }
+    ret = vgr_arena_map(&c->arena, &boot);
+    if (ret == -ECONNREFUSED)
+        return VGR_BOOT_REFUSED;
+    if (ret) {
+        vgr_error("cannot map the arena: %s", strerror(-ret));
         return 1;
     }
     shared.line_fd = VGR_BOOT_LINE_FD;

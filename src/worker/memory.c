@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/memory.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 int vgr_memory_init(struct vgr_memory *m, const struct vgr_boot *boot)
 {
-    *m = (struct vgr_memory){
-        .limit = boot->context_memory_limit,
-        .account_limit = boot->memory_limit,
-        .slot = boot->account_slot,
-    };
+    int err;
+
+    *m = (struct vgr_memory){.limit = boot->context_memory_limit};
     pthread_mutex_init(&m->lock, NULL);
-    if (m->slot >= VGR_ACCOUNT_SLOTS)
-        return -EPROTO;
-    m->account = vgr_account_map(VGR_BOOT_ACCOUNT_FD);
-    if (!m->account)
-        return -errno;
+    err = vgr_account_join(&m->account, VGR_BOOT_ACCOUNT_FD, VGR_BOOT_SLOT_FD, boot->account_slot,
+                           boot->memory_limit, boot->context_memory_limit);
     close(VGR_BOOT_ACCOUNT_FD);
-    return 0;
+    close(VGR_BOOT_SLOT_FD);
+    return err;
 }
 
 static bool take_locked(struct vgr_memory *m, uint64_t bytes, const char **why)
@@ -27,7 +22,7 @@ static bool take_locked(struct vgr_memory *m, uint64_t bytes, const char **why)
         *why = "over --context-memory-limit";
         return false;
     }
-    if (m->account && !vgr_account_take(m->account, m->slot, m->account_limit, bytes)) {
+    if (m->account.all && !vgr_account_take(&m->account, bytes)) {
         *why = "over --memory-limit";
         return false;
     }
@@ -48,8 +43,8 @@ static bool take(struct vgr_memory *m, uint64_t bytes, const char **why)
 static void give(struct vgr_memory *m, uint64_t bytes)
 {
     pthread_mutex_lock(&m->lock);
-    if (m->account)
-        vgr_account_give(m->account, m->slot, bytes);
+    if (m->account.all)
+        vgr_account_give(&m->account, bytes);
     m->held -= bytes;
     pthread_mutex_unlock(&m->lock);
 }
@@ -111,6 +106,6 @@ void vgr_memory_clamp(struct vgr_memory *m, uint64_t *free, uint64_t *total)
     pthread_mutex_lock(&m->lock);
     clamp(m->limit, m->held, free, total);
     pthread_mutex_unlock(&m->lock);
-    if (m->account && m->account_limit)
-        clamp(m->account_limit, vgr_account_sum(m->account), free, total);
+    if (m->account.all && m->account.limit)
+        clamp(m->account.limit, vgr_account_sum(&m->account), free, total);
 }

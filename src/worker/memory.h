@@ -24,13 +24,11 @@ struct vgr_memory {
     pthread_mutex_t lock; /* of held, and of our part of the account */
     uint64_t limit;       /* of this context */
     uint64_t held;        /* at most limit, if there is one */
-    uint64_t account_limit;
-    struct vgr_account *account; /* NULL: nobody shares one with us */
-    uint32_t slot;
+    struct vgr_account_share account;
     bool told; /* atomic; a refusal is in the log */
 };
 
-/* As the front says; maps the account at its descriptor of boot.h and closes that. 0 or -errno. */
+/* As the front says; maps the account at its descriptors of boot.h and closes them. 0 or -errno. */
 int vgr_memory_init(struct vgr_memory *m, const struct vgr_boot *boot);
 
 /* A buffer of `size` bytes on `dev`, or what the backend makes of that, counted. NULL: there is none,

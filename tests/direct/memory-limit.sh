@@ -85,6 +85,21 @@ expect ok one "alloc $((20 * MiB))"
 # Two share what all may have.
 start two
 expect "$((4 * MiB)) $((20 * MiB))" two memory
+
+# Each reads the account of both and writes one page of it, its own, and has no descriptor to map more.
+own=()
+for worker in $(pgrep -P "$device" -x vgr-worker); do
+    maps=$(grep -F 'memfd:vgr-account' "/proc/$worker/maps") || fail "worker $worker has no account"
+    [ "$(awk '{ print $2 }' <<<"$maps" | sort)" = $'r--s\nrw-s' ] || fail "worker $worker maps: $maps"
+    read -r range _ at _ < <(grep -F ' rw-s ' <<<"$maps")
+    [ $((0x${range#*-} - 0x${range%-*})) -eq 4096 ] || fail "worker $worker writes more than a page: $maps"
+    [[ $at =~ [1-9a-f] ]] || fail "worker $worker writes the front's page: $maps"
+    own+=("$at")
+    [[ $(ls -l "/proc/$worker/fd") != *vgr-account* ]] || fail "worker $worker has the account's file"
+done
+[ "${#own[@]}" -eq 2 ] && [ "${own[0]}" != "${own[1]}" ] || fail "pages that workers write: ${own[*]}"
+checks=$((checks + 9))
+
 expect refused two "alloc $((4 * MiB + 1))"
 expect ok two "alloc $((4 * MiB))"
 expect refused two 'alloc 1'

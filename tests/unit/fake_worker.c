@@ -61,8 +61,11 @@ int main(int argc, char **argv)
     counts = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, VGR_BOOT_COUNTS_FD, 0);
     /* The front reads them: nobody may cut them short. */
     if (counts == MAP_FAILED || !ftruncate(VGR_BOOT_COUNTS_FD, 0) ||
-        !ftruncate(VGR_BOOT_ACCOUNT_FD, 0))
+        !ftruncate(VGR_BOOT_ACCOUNT_FD, 0) || !ftruncate(VGR_BOOT_SLOT_FD, 0))
         exit(96);
+    /* The account of all is to read only. */
+    if ((fcntl(VGR_BOOT_ACCOUNT_FD, F_GETFL) & O_ACCMODE) != O_RDONLY)
+        exit(97);
     strcpy(counts->devices[0], "Fake0");
     counts->n_devices = 1;
     memcpy(arena + size - 8, "the end", 8);
