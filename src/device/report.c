@@ -103,8 +103,7 @@ static int take(struct report *r, const struct vgr_worker_pool *pool)
         vgr_worker_read(w, &s->page);
         make_labels(s);
         vgr_loop_charge(pool->loop, VGR_WORK_CALLS, n_queues(&s->page));
-        for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++)
-            r->total[i] += w->seen[i];
+        vgr_worker_add(w, r->total);
         for (unsigned i = 0; i < VGR_FRONT_COUNT; i++)
             r->front_total[i] += w->front[i];
     }

@@ -140,6 +140,10 @@ uint32_t vgr_worker_queues(const struct vgr_worker *w);
 bool vgr_worker_computing(const struct vgr_worker *w, unsigned queue, uint64_t *since,
                           uint32_t *graphs);
 
+/* Adds w->seen to sum[], one for each counter. Whatever a worker has counted, a sum of what only rises
+ * does not wrap around: it stays at UINT64_MAX. */
+void vgr_worker_add(const struct vgr_worker *w, uint64_t *sum);
+
 /* Adds what a worker counted to the sums of its pool: for worker.c, once it has ended. */
 void vgr_worker_keep(struct vgr_worker *w);
 

@@ -87,15 +87,27 @@ bool vgr_worker_computing(const struct vgr_worker *w, unsigned queue, uint64_t *
     return read_since(w, queue, &again) && again == *since;
 }
 
+void vgr_worker_add(const struct vgr_worker *w, uint64_t *sum)
+{
+    for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++) {
+        bool over = __builtin_add_overflow(sum[i], w->seen[i], &sum[i]);
+
+        /* A level may be below 0 for a moment, and then the sum is what is left. */
+        if (over && counter_info[i].unit != VGR_UNIT_LEVEL)
+            sum[i] = UINT64_MAX;
+    }
+}
+
 void vgr_worker_keep(struct vgr_worker *w)
 {
     struct vgr_counts_page page;
 
     vgr_worker_read(w, &page);
     for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++) {
-        if (counter_info[i].unit != VGR_UNIT_LEVEL)
-            w->pool->ended[i] += w->seen[i];
+        if (counter_info[i].unit == VGR_UNIT_LEVEL)
+            w->seen[i] = 0;
     }
+    vgr_worker_add(w, w->pool->ended);
     for (unsigned i = 0; i < VGR_FRONT_COUNT; i++)
         w->pool->front_ended[i] += w->front[i];
 }

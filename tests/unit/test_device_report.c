@@ -207,6 +207,28 @@ static void counters_never_go_down(void **state)
     must_say(f, "vgr_context_buffer_bytes{context=\"3\",device=\"\"} 20\n"); /* a level may */
 }
 
+/* Nor do the totals, alive or ended, whatever one worker says. Levels may be below 0 for a moment. */
+static void totals_do_not_wrap_around(void **state)
+{
+    static const char most[] = "vgr_commands_total 18446744073709551615\n";
+    struct fixture *f = *state;
+
+    worker_by_hand(f);
+    f->worker.pool = &f->pool;
+    f->pool.ended[VGR_COUNTER_COMMANDS] = 1000;
+    f->pool.ended[VGR_COUNTER_BUFFER_BYTES] = 0;
+    f->page->counters[VGR_COUNTER_COMMANDS] = UINT64_MAX;
+    f->page->counters[VGR_COUNTER_BUFFER_BYTES] = 500;
+    report(f, vgr_report_prometheus);
+    must_say(f, most);
+    must_say(f, "vgr_buffer_bytes 500\n");
+    vgr_worker_keep(&f->worker);
+    assert_true(f->pool.ended[VGR_COUNTER_COMMANDS] == UINT64_MAX);
+    assert_true(f->pool.ended[VGR_COUNTER_BUFFER_BYTES] == 0);
+    report(f, vgr_report_prometheus);
+    must_say(f, most);
+}
+
 static void time_counts_while_it_runs(void **state)
 {
     static const char what[] = "\n      \"computing_seconds\": "; /* the context's */
@@ -396,6 +418,7 @@ int main(void)
         T(queues_are_added_up),
         T(names_cannot_break_the_text),
         T(counters_never_go_down),
+        T(totals_do_not_wrap_around),
         T(time_counts_while_it_runs),
         T(turns_of_the_loop_are_told),
         T(the_largest_report_is_bounded),
