@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "common/broker.h"
+#include "common/fds.h"
+#include "common/line.h"
 #include "common/log.h"
 #include "device/discard.h"
 
@@ -27,6 +29,7 @@ struct vgr_direct_client {
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
     int conn;
+    int line; /* of a bridge: the worker's end, until that has it; -1 */
 };
 
 /* How log lines call a client. */
@@ -75,6 +78,13 @@ static void discard_again(struct vgr_timer *t)
     discard(vgr_container_of(t, struct vgr_direct_client, timer));
 }
 
+static void close_line(struct vgr_direct_client *c)
+{
+    if (c->line >= 0)
+        close(c->line);
+    c->line = -1;
+}
+
 /* Closes the connection, at last. */
 static void discard(struct vgr_direct_client *c)
 {
@@ -103,6 +113,7 @@ static void client_close(struct vgr_direct_client *c)
 {
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
+    close_line(c);
     if (vgr_worker_alive(&c->worker))
         vgr_worker_kill(&c->worker);
     else
@@ -193,8 +204,9 @@ static bool check_size(struct vgr_direct_client *c, uint64_t size, uint32_t n_ru
 /* Starts the worker, which takes the message. Returns false if the client must go; it was told why. */
 static bool client_open(struct vgr_direct_client *c, const union message *m, ssize_t len)
 {
-    struct vgr_worker_job job = {
-        .line = -1, .client = c->d->broker ? VGR_BOOT_BROKER : VGR_BOOT_DIRECT, .conn = c->conn};
+    struct vgr_worker_job job = {.line = c->line,
+                                 .client = c->d->broker ? VGR_BOOT_BROKER : VGR_BOOT_DIRECT,
+                                 .conn = c->conn};
     uint32_t n_runs;
     const char *why = read_message(c->d, m, len, &job.arena.size, &n_runs);
     char text[160];
@@ -251,6 +263,7 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
         return;
     }
     vgr_timer_stop(&c->timer);
+    close_line(c); /* the worker has it */
 }
 
 static void client_silent(struct vgr_timer *t)
@@ -262,28 +275,42 @@ static void client_silent(struct vgr_timer *t)
     client_close(c);
 }
 
-static bool greet(const struct vgr_direct *d, int fd)
+/* The client's end of the line is closed here whether it was sent or not. */
+static bool greet_bridge(struct vgr_direct_client *c)
 {
-    struct vgr_broker_hello hello = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, d->capset};
-    const void *p = d->broker ? (const void *)&hello : &d->capset;
-    size_t len = d->broker ? sizeof(hello) : sizeof(d->capset);
+    struct vgr_broker_hello hello = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, c->d->capset};
+    bool ok = false;
+    int bridges;
 
-    return send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+    if (!vgr_line_make(&bridges, &c->line)) {
+        ok = vgr_fds_send(c->conn, &hello, sizeof(hello), &bridges, 1, MSG_DONTWAIT) ==
+             (ssize_t)sizeof(hello);
+        close(bridges);
+    }
+    return ok;
+}
+
+static bool greet(struct vgr_direct_client *c)
+{
+    const struct vgr_capset *cap = &c->d->capset;
+
+    if (c->d->broker)
+        return greet_bridge(c);
+    return send(c->conn, cap, sizeof(*cap), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(*cap);
 }
 
 static void client_begin(struct vgr_direct *d, struct vgr_direct_client *c, int fd)
 {
     c->d = d;
     c->conn = fd;
-    c->watch.fd = -1;
+    c->watch.fd = c->line = -1;
     if (d->first)
         d->first->prev = c;
     c->next = d->first;
     d->first = c;
     d->n_clients++;
 
-    if (!greet(d, fd) ||
-        vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks)) {
+    if (!greet(c) || vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks)) {
         client_close(c);
         return;
     }
@@ -329,6 +356,7 @@ static void finish_client(struct vgr_direct_client *c)
 {
     int pidfd = c->conn < 0 ? c->watch.fd : 0;
 
+    close_line(c);
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
     if (c->conn >= 0)

@@ -305,7 +305,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         goto out;
     }
     sources[n++] = boot_fd;
-    sources[n++] = job->client ? -1 : job->line;
+    sources[n++] = job->line;
     sources[n++] = w->counts_fd;
     sources[n++] = pool->account_fd;
     if (job->client)

@@ -14,10 +14,10 @@
  *   6      account: a sealed memfd with the device memory of all workers (common/account.h)
  *   7...   n_fds files that hold the arena's pages
  *
- * A client of a socket (boot.client) sends its arena and its line as descriptors. The front never takes
- * them: on somebody else's descriptor even close() may wait for its owner, for ever. So the worker finds the
- * client's connection as descriptor 7, its message still in the queue, /dev/null as descriptor 4 and no
- * runs, and receives all of it itself (handover.h). Only that worker can come to harm. If it refuses what it
+ * A client of a socket (boot.client) sends its arena as descriptors, a direct one its line too. The front
+ * never takes them: on somebody else's descriptor even close() may wait for its owner, for ever. So the worker
+ * finds the client's connection as descriptor 7, its message still in the queue, and no runs (and /dev/null as
+ * descriptor 4, if the line is still to come), and receives all of it itself (handover.h). Only that worker can come to harm. If it refuses what it
  * gets, it tells the client by a struct vgr_notice and exits with VGR_BOOT_REFUSED.
  *
  * The worker's first act is to map the runs, in order, as one linear arena; then it closes the boot
