@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * worker_drive.c - holds a front to an attacking worker (worker.h) and prints what came of each attempt.
+ *
+ * Usage: worker_drive FRONT SANDBOX DEVICE ATTACKER FOLDER LANDLOCK [USER [OTHER]]
+ *
+ * FRONT is vhost-user, direct or broker; SANDBOX as of vgr-device; LANDLOCK the version in force, for what can
+ * be expected; OTHER the process of another VM's vgr-device. With SANDBOX "off" the controls are run instead:
+ * each has to succeed.
+ *
+ * A neighbour, a context of the same front with a real worker, computes all the time; each result is compared.
+ * In a process of its own so that a front or a monitor that hangs is one attempt's failure: the next process
+ * goes on behind it with new ones.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hostile/worker_fronts.h"
+#include "hostile/worker_stage.h"
+
+#define ROUNDS     200u
+#define GO_ON      3 /* exit status: the front is lost, the attempts behind are to be made with another one */
+#define SILENCE_MS 30000
+
+/* Outlives the processes. */
+static struct {
+    struct attack_result result[ATTACK_MAX];
+    uint32_t n, next;
+    uint32_t hits, lost;
+    uint32_t rounds, wrong, silent;
+    double before, during; /* median of a round trip, us */
+    unsigned fds[2], workers[2], health;
+    uint64_t turn;
+} *all;
+
+static struct {
+    enum front_kind kind;
+    const char *sandbox, *device, *attacker, *folder;
+    uint32_t landlock;
+    uid_t uid;
+    char *user;
+    int other;
+} how;
+
+static volatile uint64_t secret = ATTACK_SECRET;
+static struct front front;
+static struct guest neighbour;
+static volatile bool enough;
+
+/* ---- The neighbour ---- */
+
+static int by_size(const void *a, const void *b)
+{
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+static double now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static double round_trip(void)
+{
+    double begin = now_us();
+    int ret = guest_computes(&neighbour);
+
+    all->rounds++;
+    all->wrong += ret == 0;
+    all->silent += ret < 0;
+    return now_us() - begin;
+}
+
+static double median(double *times, size_t n)
+{
+    qsort(times, n, sizeof(*times), by_size);
+    return n ? times[n / 2] : 0;
+}
+
+static void *compute_on(void *unused)
+{
+    static double times[100000];
+    size_t n = 0;
+
+    while (!enough && !front.lost && !all->silent) {
+        double t = round_trip();
+
+        if (n < sizeof(times) / sizeof(times[0]))
+            times[n++] = t;
+        usleep(2000);
+    }
+    all->silent -= front.lost && all->silent; /* that is the front's */
+    if (n > ROUNDS || !all->during)
+        all->during = median(times, n);
+    return NULL;
+}
+
+/* ---- Questions of the attacker's ---- */
+
+static bool fresh_context(bool odd)
+{
+    struct guest g;
+    bool well = guest_open(&g, &front, 2, odd) && guest_ready(&g) && guest_prepare(&g) &&
+                guest_computes(&g) == 1;
+
+    return guest_close(&g) && well;
+}
+
+static bool rings_and_answers(struct guest *g, bool vexed)
+{
+    for (int i = 0; i < 300; i++) {
+        if (!guest_bell(g))
+            return false;
+    }
+    if (vexed)
+        front_vex(&front);
+    return front_answers(&front);
+}
+
+static void answer(struct guest *g, struct attack_page *p)
+{
+    uint32_t ask = __atomic_exchange_n(&p->ask, ASK_NOTHING, __ATOMIC_SEQ_CST);
+    const char *trouble = NULL;
+    bool well = true;
+
+    if (ask == ASK_NOTHING)
+        return;
+    if (ask == ASK_FRONT || ask == ASK_MOUTH)
+        well = rings_and_answers(g, ask == ASK_MOUTH);
+    else if (ask == ASK_OPEN)
+        well = fresh_context(false) && front_answers(&front);
+    else if (ask == ASK_LOG)
+        well = fresh_context(true) && !(trouble = stage_log_trouble());
+    if (trouble)
+        printf("# the log: %s\n", trouble);
+    __atomic_store_n(&p->answer, well ? ANSWER_WELL : ANSWER_HARMED, __ATOMIC_SEQ_CST);
+}
+
+/* ---- A context that attacks ---- */
+
+static void set_scene(const struct guest *g, struct attack_page *p, pid_t victim,
+                      pid_t other_worker)
+{
+    struct stat st;
+
+    fstat(front.kind == FRONT_DIRECT ? g->fds[0] : front.ram_fd, &st);
+    memset(p, 0, sizeof(*p));
+    p->first = all->next;
+    p->control = !strcmp(how.sandbox, "off");
+    p->relaxed = !strcmp(how.sandbox, "relaxed");
+    p->landlock = how.landlock;
+    p->user = how.uid != 0;
+    p->victim = victim;
+    p->monitor = getpid();
+    p->front = front.pid;
+    p->other_worker = other_worker;
+    p->other_front = how.other ? how.other : front.pid;
+    p->secret_at = (uintptr_t)&secret;
+    p->ram_dev = st.st_dev;
+    p->ram_ino = st.st_ino;
+    snprintf(p->folder, sizeof(p->folder), "%s", how.folder);
+    __atomic_store_n(&p->magic, ATTACK_MAGIC, __ATOMIC_SEQ_CST);
+}
+
+static bool is_stopped(pid_t pid)
+{
+    char name[64], text[256] = "", *state;
+    FILE *f;
+
+    snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+    f = fopen(name, "re");
+    if (!f)
+        return false;
+    state = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
+    fclose(f);
+    return state && state[2] == 'T';
+}
+
+/* Copies what the page says; returns the first attempt that was begun and not ended, or -1. */
+static int collect(const struct attack_page *p)
+{
+    int open = -1;
+
+    all->n = p->n < ATTACK_MAX ? p->n : ATTACK_MAX;
+    for (uint32_t i = p->first; i < all->n; i++) {
+        all->result[i] = p->result[i];
+        if (p->result[i].begun)
+            all->next = i + 1;
+        if (p->result[i].begun && !p->result[i].ended)
+            open = (int)i;
+    }
+    for (uint32_t i = 0; i < p->first && !all->result[i].name[0]; i++)
+        all->result[i] = p->result[i];
+    return open;
+}
+
+/* Until the attacker has ended, one way or another. False: it hangs, or the front does. */
+static bool watch(struct guest *g, struct attack_page *p, pid_t pid)
+{
+    uint64_t end = front_now_ms() + SILENCE_MS;
+    int before = -1, now;
+
+    while (guest_state(g) != VGR_STATE_FAILED && !front.lost) {
+        __atomic_store_n(&p->hits, __atomic_load_n(&all->hits, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
+        answer(g, p);
+        now = collect(p);
+        if (now != before)
+            end = front_now_ms() + SILENCE_MS;
+        before = now;
+        if (now >= 0 && is_stopped(pid)) {
+            p->result[now].outcome = HARMLESS;
+            p->result[now].ended = 1;
+            return true;
+        }
+        if (front_now_ms() > end)
+            return false;
+        front_nap();
+    }
+    return !front.lost;
+}
+
+/* True: there is more to be done. */
+static bool attack(pid_t victim)
+{
+    unsigned fds, workers;
+    struct attack_page *p;
+    pid_t mine = 0, other = 0;
+    struct guest g;
+    bool well, more;
+    int open;
+
+    front_holds(&front, &fds, &workers, &other);
+    if (!guest_open(&g, &front, 0, false))
+        exit(1);
+    p = (struct attack_page *)(g.arena + ATTACK_OFFSET);
+    set_scene(&g, p, victim, other);
+    if (!guest_start(&g))
+        exit(1);
+    front_holds(&front, &fds, &workers, &mine);
+    well = watch(&g, p, mine);
+    open = collect(p);
+    if (!p->n) {
+        printf("# the attacker has not come far: %.200s\n", g.ctl->error_text);
+        exit(1);
+    }
+    if (open >= 0 && !all->result[open].ended) {
+        bool killed = strstr(g.ctl->error_text, "signal 31");
+
+        all->result[open].outcome = front.lost ? 0 : well && killed ? KILLED : DIED;
+        all->result[open].ended = 1;
+        if (all->result[open].outcome == DIED)
+            printf("# %s: %s\n", all->result[open].name, well ? g.ctl->error_text : "hangs");
+    }
+    more = !p->done && all->next < all->n;
+    if (front.lost || !guest_close(&g) || !front_answers(&front)) {
+        printf("# the front is lost\n");
+        if (open < 0 && all->next)
+            all->result[all->next - 1].outcome = 0;
+        all->lost++;
+        kill(front.pid, SIGKILL);
+        exit(GO_ON);
+    }
+    return more;
+}
+
+static void measure(void)
+{
+    static double times[ROUNDS];
+
+    for (unsigned i = 0; i < ROUNDS; i++)
+        times[i] = round_trip();
+    if (!all->before)
+        all->before = median(times, ROUNDS);
+}
+
+/* One front, from its start to its end or its loss. */
+static void stand(void)
+{
+    char worker[256], log[128], *arguments[] = {
+        (char *)"--worker",    worker,           (char *)"--device", (char *)"CPU",
+        (char *)"--log-level", (char *)"warn",   (char *)"--sandbox", (char *)how.sandbox,
+        how.user ? (char *)"--worker-user" : NULL, how.user, NULL};
+    unsigned fds[2], workers[2];
+    pthread_t thread;
+    pid_t victim;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    snprintf(worker, sizeof(worker), "%s", how.attacker);
+    snprintf(log, sizeof(log), "%s/log", how.folder);
+    victim = stage_victim(how.uid, &all->hits);
+    if (!stage_folder(how.folder, how.uid) ||
+        !front_start(&front, how.kind, how.folder, how.device, arguments) ||
+        !stage_log(front.log, log)) {
+        printf("# the front does not start\n");
+        exit(1);
+    }
+    if (!guest_open(&neighbour, &front, 1, false) || !guest_ready(&neighbour) ||
+        !guest_prepare(&neighbour) || !fresh_context(false)) {
+        printf("# no context: %.200s\n", neighbour.ctl->error_text);
+        exit(1);
+    }
+    measure();
+    front_holds(&front, &fds[0], &workers[0], NULL);
+    pthread_create(&thread, NULL, compute_on, NULL);
+    while (attack(victim)) {
+    }
+    enough = true;
+    pthread_join(thread, NULL);
+    all->health = fresh_context(false);
+    for (int ms = 0; ms < 5000; ms++) {
+        front_holds(&front, &fds[1], &workers[1], NULL);
+        if (fds[1] <= fds[0] && workers[1] <= workers[0])
+            break;
+        front_nap();
+    }
+    memcpy(all->fds, fds, sizeof(fds));
+    memcpy(all->workers, workers, sizeof(workers));
+    all->turn = front_longest_turn(&front);
+    guest_close(&neighbour);
+    all->health = all->health && front_stop(&front);
+    kill(victim, SIGKILL);
+    exit(0);
+}
+
+/* ---- The report ---- */
+
+static bool fails(const struct attack_result *r)
+{
+    if (!strcmp(how.sandbox, "off"))
+        return r->outcome != 0;
+    return r->outcome == 0 || r->outcome == DIED ||
+           (r->outcome == HARMLESS && !(r->flags & MAY_HARMLESS));
+}
+
+static const char *told(int outcome)
+{
+    switch (outcome) {
+    case 0:
+        return "it succeeds";
+    case HARMLESS:
+        return "nothing keeps it from trying";
+    case STOPPED:
+        return "stopped";
+    case KILLED:
+        return "killed";
+    case DIED:
+        return "the worker dies";
+    default:
+        return strerror(outcome);
+    }
+}
+
+static unsigned report(const char *name)
+{
+    unsigned n = 0, refused = 0, harmless = 0, failed = 0;
+    bool control = !strcmp(how.sandbox, "off");
+
+    for (uint32_t i = 0; i < all->n; i++) {
+        const struct attack_result *r = &all->result[i];
+
+        if (!r->begun)
+            continue;
+        n++;
+        if (fails(r)) {
+            failed++;
+            printf("FAIL %s/%s: %s (%s)\n", name, r->asset, r->name,
+                   control ? told(r->outcome) : told(r->outcome));
+        } else if (!control && r->outcome == HARMLESS) {
+            harmless++;
+            if (getenv("ATTACK_VERBOSE"))
+                printf("# %s: harmless: %s\n", r->name, r->why);
+        } else {
+            refused++;
+            if (getenv("ATTACK_VERBOSE"))
+                printf("# %s: %s\n", r->name, told(r->outcome));
+        }
+    }
+    if (control) {
+        printf("# %-28s %3u attempts, %3u succeed, %u do not\n", name, n, refused, failed);
+        return failed + !n;
+    }
+    printf("# %-28s %3u attempts, %3u refused, %2u harmless, %u else\n", name, n, refused, harmless,
+           failed);
+    printf("# %-28s neighbour: %u rounds, %u wrong, %u unanswered, %.0f us before, %.0f us meanwhile\n",
+           "", all->rounds, all->wrong, all->silent, all->before, all->during);
+    printf("# %-28s front: %s, descriptors %u, %u, workers %u, %u, longest turn %llu us\n", "",
+           all->lost ? "lost" : "well", all->fds[0], all->fds[1], all->workers[0], all->workers[1],
+           (unsigned long long)all->turn);
+    if (all->wrong || all->silent || !all->rounds || !all->health || all->lost ||
+        all->fds[1] > all->fds[0] || all->workers[1] > all->workers[0]) {
+        printf("FAIL %s/others: the front or the neighbour has come to harm\n", name);
+        failed++;
+    }
+    return failed + !n;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const kinds[] = {"vhost-user", "direct", "broker"};
+    char name[96];
+    int status;
+
+    if (argc < 7 || geteuid())
+        return 2;
+    setlinebuf(stdout);
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 0; i < 3; i++) {
+        if (!strcmp(argv[1], kinds[i]))
+            how.kind = (enum front_kind)i;
+    }
+    how.sandbox = argv[2];
+    how.device = argv[3];
+    how.attacker = argv[4];
+    how.folder = argv[5];
+    how.landlock = (uint32_t)strtoul(argv[6], NULL, 10);
+    how.user = argc > 7 && argv[7][0] ? argv[7] : NULL;
+    how.other = argc > 8 ? atoi(argv[8]) : 0;
+    if (how.user) {
+        const struct passwd *pw = getpwnam(how.user);
+
+        if (!pw)
+            return 2;
+        how.uid = pw->pw_uid;
+    }
+    all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED || !stage_devices())
+        return 2;
+    snprintf(name, sizeof(name), "%s/%s%s%s", argv[1], how.sandbox, how.user ? "/" : "",
+             how.user ? how.user : "");
+    do {
+        uint32_t before = all->next;
+        pid_t pid = fork();
+
+        if (!pid)
+            stand();
+        if (waitpid(pid, &status, 0) != pid)
+            return 2;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == GO_ON && all->next == before)
+            return 2;
+    } while (WIFEXITED(status) && WEXITSTATUS(status) == GO_ON);
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+        printf("FAIL %s: it ends early (status %x)\n", name, (unsigned)status);
+        report(name);
+        return 1;
+    }
+    return report(name) ? 1 : 0;
+}
