@@ -52,7 +52,11 @@ enum attack_ask {
     ASK_FRONT, /* ring this worker's doorbell, then see whether the front answers */
     ASK_OPEN,  /* open a fresh context and have it compute */
     ASK_LOG,   /* has anything come to the log that must not be in it? */
+    ASK_GUEST, /* the same, after a guest has come whose texts are bad */
     ASK_MOUTH, /* as ASK_FRONT, with the front asked to log a line meanwhile */
+    ASK_TAP,   /* what worker_clients.h says */
+    ASK_REFUSED,
+    ASK_SERVED,
 };
 enum { ANSWER_WELL = 1, ANSWER_HARMED = 2 };
 

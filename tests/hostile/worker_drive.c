@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hostile/worker_clients.h"
 #include "hostile/worker_fronts.h"
 #include "hostile/worker_stage.h"
 
@@ -136,12 +137,32 @@ static void answer(struct guest *g, struct attack_page *p)
 
     if (ask == ASK_NOTHING)
         return;
-    if (ask == ASK_FRONT || ask == ASK_MOUTH)
+    switch (ask) {
+    case ASK_FRONT:
+    case ASK_MOUTH:
         well = rings_and_answers(g, ask == ASK_MOUTH);
-    else if (ask == ASK_OPEN)
+        break;
+    case ASK_OPEN:
         well = fresh_context(false) && front_answers(&front);
-    else if (ask == ASK_LOG)
-        well = fresh_context(true) && !(trouble = stage_log_trouble());
+        break;
+    case ASK_GUEST:
+        well = fresh_context(true);
+        /* fall through */
+    case ASK_LOG:
+        well = !(trouble = stage_log_trouble()) && well;
+        break;
+    case ASK_TAP:
+        well = client_with_tap(&front);
+        break;
+    case ASK_REFUSED:
+        well = client_refused(&front);
+        break;
+    case ASK_SERVED:
+        well = client_served(&front);
+        break;
+    default:
+        break;
+    }
     if (trouble)
         printf("# the log: %s\n", trouble);
     __atomic_store_n(&p->answer, well ? ANSWER_WELL : ANSWER_HARMED, __ATOMIC_SEQ_CST);
@@ -206,10 +227,12 @@ static int collect(const struct attack_page *p)
 }
 
 /* Until the attacker has ended, one way or another. False: it hangs, or the front does. */
-static bool watch(struct guest *g, struct attack_page *p, pid_t pid)
+static bool watch(struct guest *g, struct attack_page *p)
 {
     uint64_t end = front_now_ms() + SILENCE_MS;
+    unsigned fds, workers;
     int before = -1, now;
+    pid_t pid = 0;
 
     while (guest_state(g) != VGR_STATE_FAILED && !front.lost) {
         __atomic_store_n(&p->hits, __atomic_load_n(&all->hits, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
@@ -217,7 +240,11 @@ static bool watch(struct guest *g, struct attack_page *p, pid_t pid)
         now = collect(p);
         if (now != before)
             end = front_now_ms() + SILENCE_MS;
+        if (now != before && now >= 0 && getenv("ATTACK_TRACE"))
+            printf("%llu %s\n", (unsigned long long)front_now_ms(), p->result[now].name);
         before = now;
+        if (now >= 0 && !pid)
+            front_holds(&front, &fds, &workers, &pid);
         if (now >= 0 && is_stopped(pid)) {
             p->result[now].outcome = HARMLESS;
             p->result[now].ended = 1;
@@ -235,7 +262,7 @@ static bool attack(pid_t victim)
 {
     unsigned fds, workers;
     struct attack_page *p;
-    pid_t mine = 0, other = 0;
+    pid_t other = 0;
     struct guest g;
     bool well, more;
     int open;
@@ -247,8 +274,7 @@ static bool attack(pid_t victim)
     set_scene(&g, p, victim, other);
     if (!guest_start(&g))
         exit(1);
-    front_holds(&front, &fds, &workers, &mine);
-    well = watch(&g, p, mine);
+    well = watch(&g, p);
     open = collect(p);
     if (!p->n) {
         printf("# the attacker has not come far: %.200s\n", g.ctl->error_text);

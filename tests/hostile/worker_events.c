@@ -133,7 +133,6 @@ static int taken_away(void)
             if (write(scene.wakeup, &one, sizeof(one)) < 0)
                 break;
         }
-        empty(scene.wakeup);
         answer = attack_ask(ASK_FRONT);
     }
     enough = true;
@@ -306,6 +305,23 @@ static int own_thread_blocks(void)
     return blocked && wrote ? 0 : HARMLESS;
 }
 
+/* ---- Of the same kind, without a worker: the driver plays a program with a socket of the front's ---- */
+
+static int tap(void)
+{
+    return attack_ask(ASK_TAP);
+}
+
+static int refused(void)
+{
+    return attack_ask(ASK_REFUSED);
+}
+
+static int served(void)
+{
+    return attack_ask(ASK_SERVED);
+}
+
 static const char answers[] = "the front answers as before";
 
 #define EVENT(name, run, more)                                                                     \
@@ -328,6 +344,9 @@ static const struct attempt list[] = {
     EVENT("a wake-up of 2^64 - 1", too_much, 0),
     EVENT("wake-ups of odd sizes", odd_sizes, 0),
     EVENT("locks on all that it has open", lock_them, 0),
+    EVENT("a client's tap device in the place of a file", tap, 0),
+    EVENT("a client that is refused, its events full", refused, 0),
+    EVENT("a client whose worker ends, its events full", served, 0),
     EVENT("other files in their place", others_in_their_place, ALONE),
 };
 ATTEMPTS(attack_events, "events", list);

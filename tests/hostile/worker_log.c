@@ -196,7 +196,7 @@ static int closed(void)
 
 static int said_by_guest(void)
 {
-    return attack_ask(ASK_LOG); /* the driver's next context has a version with escapes */
+    return attack_ask(ASK_GUEST); /* the driver's next context has a version with escapes */
 }
 
 static const char cleaned[] = "what comes to the log is clean, short, and says whose it is";

@@ -267,8 +267,13 @@ static int seals(void)
     for (int fd = 0; fd < 64; fd++) {
         int have = (int)attack_call(SYS_fcntl, (long)fd, 1034L /* F_GET_SEALS */);
 
-        if (have >= 0 && !attack_call(SYS_fcntl, (long)fd, 1033L /* F_ADD_SEALS */, 8L))
+        if (have >= 0 && !attack_call(SYS_fcntl, (long)fd, 1033L /* F_ADD_SEALS */, 8L)) {
+            char name[32], to[64] = "";
+            snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+            (void)!readlink(name, to, sizeof(to) - 1);
+            fprintf(stderr, "XXX %d %s %x\n", fd, to, have);
             return 0;
+        }
     }
     return ENOENT; /* no memfd was left open */
 }

@@ -198,18 +198,17 @@ static int open_mapping(void)
 
 static int open_in_monitor(void)
 {
-    char name[64], link[64];
+    char name[64];
+    int err = ENOENT;
 
     for (int fd = 3; fd < 64; fd++) {
         snprintf(name, sizeof(name), "/proc/%d/fd/%d", scene.page->monitor, fd);
-        if (readlink(name, link, sizeof(link)) > 0) {
-            int got = open(name, O_RDWR);
-
-            if (got >= 0)
-                return 0;
-        }
+        if (open(name, O_RDWR) >= 0)
+            return 0;
+        if (errno != ENOENT)
+            err = errno;
     }
-    return errno;
+    return err;
 }
 
 static int open_in_front(void)
