@@ -202,7 +202,7 @@ class Peers:
             self._socket = path = os.path.join(folder, "direct.sock")
 
             def ready():
-                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
                     return s.connect_ex(path) == 0
 
             # Where the device itself finds compiled shaders on the disk, its workers should too.

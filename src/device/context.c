@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/control.h"
 
@@ -97,16 +97,13 @@ struct vgr_context *vgr_context_new(struct vgr_gpu *gpu)
     if (!c)
         return NULL;
     c->gpu = gpu;
-    c->wakeup.fd = c->doorbell = -1;
+    c->line.fd = -1;
     return c;
 }
 
-static void close_events(struct vgr_context *c)
+static void close_line(struct vgr_context *c)
 {
-    vgr_loop_close(c->gpu->loop, &c->wakeup);
-    if (c->doorbell >= 0)
-        close(c->doorbell);
-    c->doorbell = -1;
+    vgr_loop_close(c->gpu->loop, &c->line);
 }
 
 static void complete_fence(struct vgr_context *c)
@@ -116,11 +113,10 @@ static void complete_fence(struct vgr_context *c)
 
 static void context_free(struct vgr_context *c)
 {
-    close_events(c);
+    close_line(c);
     forget_page(c);
     if (c->arena)
         c->arena->user = NULL;
-    free(c->attached);
     free(c);
 }
 
@@ -156,7 +152,7 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     struct vgr_resource *res = c->arena;
     char text[128];
 
-    close_events(c);
+    close_line(c);
     c->arena = NULL;
     if (res && w->overdue[0]) {
         tell(gpu, res, VGR_ERROR_LIMIT, w->overdue);
@@ -192,53 +188,17 @@ static void tell_overdue(struct vgr_worker *w)
     vgr_vq_notify(c->gpu->vq);
 }
 
-/* ---- Resources ---- */
-
-bool vgr_context_has(const struct vgr_context *c, uint32_t resource)
-{
-    for (unsigned i = 0; i < c->n_attached; i++) {
-        if (c->attached[i] == resource)
-            return true;
-    }
-    return false;
-}
-
-int vgr_context_attach(struct vgr_context *c, uint32_t resource)
-{
-    if (vgr_context_has(c, resource))
-        return 0;
-    if (c->n_attached == VGR_GPU_MAX_ATTACHED)
-        return -ENOSPC;
-    if (c->n_attached == c->cap_attached) {
-        unsigned cap = c->cap_attached ? 2 * c->cap_attached : 8;
-        uint32_t *attached = realloc(c->attached, cap * sizeof(*attached));
-
-        if (!attached)
-            return -ENOMEM;
-        c->attached = attached;
-        c->cap_attached = cap;
-    }
-    c->attached[c->n_attached++] = resource;
-    return 0;
-}
-
-void vgr_context_detach(struct vgr_context *c, uint32_t resource)
-{
-    for (unsigned i = 0; i < c->n_attached; i++) {
-        if (c->attached[i] == resource) {
-            c->attached[i] = c->attached[--c->n_attached];
-            return;
-        }
-    }
-}
-
 /* ---- Waking each other ---- */
 
 static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 {
-    struct vgr_context *c = vgr_container_of(watch, struct vgr_context, wakeup);
+    struct vgr_context *c = vgr_container_of(watch, struct vgr_context, line);
+    int got = vgr_line_take(watch->fd);
 
-    if (!vgr_event_read(watch->fd))
+    vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
+    if (got < 0)
+        close_line(c); /* the worker has closed its end: it will not wake anybody */
+    if (got <= 0)
         return;
     c->worker.front[VGR_FRONT_WAKEUPS]++;
     if (!c->fence.used) {
@@ -252,8 +212,9 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 void vgr_context_doorbell(struct vgr_context *c)
 {
     c->worker.front[VGR_FRONT_DOORBELLS]++;
-    if (c->doorbell >= 0)
-        vgr_event_signal(c->doorbell);
+    vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
+    if (c->line.fd >= 0)
+        vgr_line_ring(c->line.fd);
 }
 
 struct vgr_held *vgr_context_wait(struct vgr_context *c)
@@ -285,34 +246,20 @@ uint64_t vgr_context_expire(struct vgr_context *c, uint64_t now)
 
 /* ---- Opening ---- */
 
-static int make_events(struct vgr_context *c)
+static int start_worker(struct vgr_context *c, struct vgr_worker_job *job)
 {
-    int wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int err;
+    int ours, err = vgr_line_make(&ours, &job->line);
 
-    /* The worker sleeps in a read of this one. Our writes cannot block: nobody rings 2^64 times. */
-    c->doorbell = eventfd(0, EFD_CLOEXEC);
-    if (wakeup >= 0 && c->doorbell >= 0) {
-        err = vgr_loop_add(c->gpu->loop, &c->wakeup, wakeup, EPOLLIN, worker_wakes);
-        if (!err)
-            return 0;
-    } else {
-        err = -errno;
-    }
-    if (wakeup >= 0)
-        close(wakeup);
-    return err;
-}
-
-static int start_worker(struct vgr_context *c, const struct vgr_arena *arena)
-{
-    int err = make_events(c);
-
-    if (!err)
-        err = vgr_worker_start(c->gpu->pool, &c->worker, arena, c->doorbell, c->wakeup.fd,
-                               worker_exited);
+    if (err)
+        return err;
+    err = vgr_loop_add(c->gpu->loop, &c->line, ours, EPOLLIN, worker_wakes);
+    if (err)
+        close(ours);
+    else
+        err = vgr_worker_start(c->gpu->pool, &c->worker, job, worker_exited);
+    close(job->line);
     if (err) {
-        close_events(c);
+        close_line(c);
         return err;
     }
     c->worker.attached = VGR_ATTACHED_VM;
@@ -332,7 +279,7 @@ static int refuse(struct vgr_context *c, struct vgr_resource *res, enum vgr_erro
 int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t size)
 {
     const struct vgr_capset *cap = &c->gpu->capset;
-    struct vgr_arena arena;
+    struct vgr_worker_job job = {0};
     char text[160];
     int err;
 
@@ -346,7 +293,7 @@ int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t s
         return refuse(c, res, VGR_ERROR_ARENA, text);
     }
 
-    err = vgr_pages_to_arena(&res->pages, c->gpu->mem, size, c->gpu->pool->max_runs, &arena);
+    err = vgr_pages_to_arena(&res->pages, c->gpu->mem, size, c->gpu->pool->max_runs, &job.arena);
     if (err) {
         snprintf(text, sizeof(text), "the arena's memory: %s",
                  err == -E2BIG    ? "too fragmented in the guest, take a smaller arena"
@@ -356,8 +303,8 @@ int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t s
         return refuse(c, res, VGR_ERROR_ARENA, text);
     }
     note_page(c, res);
-    err = start_worker(c, &arena);
-    free((void *)arena.runs);
+    err = start_worker(c, &job);
+    free((void *)job.arena.runs);
     if (err)
         forget_page(c);
     if (err == -EUSERS) {

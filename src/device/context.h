@@ -3,7 +3,7 @@
  * context.h - one virtio-gpu context: its worker, its doorbell, its fence.
  *
  * A context is made by each guest process that opens the render node, ours or not. It gets a worker
- * with VGR_SUBMIT_OPEN, once. Wake-ups of the worker come as an eventfd: one that finds no fence
+ * with VGR_SUBMIT_OPEN, once. Wake-ups of the worker come on its line: one that finds no fence
  * held is remembered, and completes the next VGR_SUBMIT_WAIT at once, so none is lost whichever of
  * the two comes first. A spurious one costs the guest a look at its sequence number.
  */
@@ -15,16 +15,15 @@
 struct vgr_context {
     struct vgr_table_node node;
     struct vgr_gpu *gpu;
-    uint32_t *attached; /* numbers of resources */
-    unsigned n_attached, cap_attached;
+    unsigned place;             /* attach.h's, as is the next: while in the table */
+    unsigned n_attached;        /* resources */
     bool opened;                /* VGR_SUBMIT_OPEN came: not again */
     bool destroyed;             /* not in the table any more; is freed when the worker is gone */
     struct vgr_resource *arena; /* whose pages the worker has */
     uint64_t *noted;            /* in gpu->record; NULL: not there */
     struct vgr_worker worker;
-    struct vgr_watch wakeup; /* eventfd, from the worker */
-    int doorbell;            /* eventfd, to the worker */
-    bool woken;              /* a wake-up that no fence was held for */
+    struct vgr_watch line; /* to the worker: wake-ups come, doorbells go */
+    bool woken;            /* a wake-up that no fence was held for */
     struct vgr_held fence;
     uint64_t fence_until; /* vgr_now_ms() */
     uint64_t n_submits;   /* for the debug log at the end */
@@ -36,11 +35,6 @@ struct vgr_context *vgr_context_new(struct vgr_gpu *gpu);
 /* Ends it: completes its fence, kills its worker. The object is freed now or when the worker is gone
  * (gpu->n_dying counts it meanwhile). The caller has taken it out of the table. */
 void vgr_context_destroy(struct vgr_context *c);
-
-/* 0; -ENOMEM; -ENOSPC: too many. Attaching twice is fine. */
-int vgr_context_attach(struct vgr_context *c, uint32_t resource);
-void vgr_context_detach(struct vgr_context *c, uint32_t resource);
-bool vgr_context_has(const struct vgr_context *c, uint32_t resource);
 
 /* Starts the worker on the first `size` bytes of the resource. Returns 0 also if that is refused and
  * the guest's control page says why; -EINVAL if it cannot even be told. */

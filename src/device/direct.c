@@ -8,8 +8,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/broker.h"
 #include "common/log.h"
-#include "device/handover.h"
+#include "device/discard.h"
+
+#define DISCARD_RETRY_MS 1000u
+#define DISCARD_CALLS    8u
 
 union message {
     struct vgr_submit direct;
@@ -17,13 +21,12 @@ union message {
 };
 
 struct vgr_direct_client {
-    struct vgr_watch watch; /* the connection */
-    struct vgr_timer timer; /* until OPEN */
+    struct vgr_watch watch; /* the connection; in the end the process that closes it (discard.h) */
+    struct vgr_timer timer; /* until OPEN; in the end until that process can be had */
     struct vgr_worker worker;
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
-    struct vgr_handover got;
-    int hung_up; /* the connection, once it is only kept to be closed; -1 */
+    int conn;
 };
 
 /* How log lines call a client. */
@@ -32,39 +35,90 @@ static const char *who(const struct vgr_direct *d)
     return d->broker ? "bridge" : "direct client";
 }
 
+static unsigned limit_of(const struct vgr_direct *d)
+{
+    /* Each context needs one; some more may just be asking for the capset. */
+    return 2 * d->pool->limit + 16;
+}
+
+/* ---- The end of a client ---- */
+
 static void client_free(struct vgr_direct_client *c)
 {
     struct vgr_direct *d = c->d;
 
-    if (c->hung_up >= 0)
-        close(c->hung_up);
-    vgr_handover_free(&c->got);
     if (c->prev)
         c->prev->next = c->next;
     else
         d->first = c->next;
     if (c->next)
         c->next->prev = c->prev;
-    d->n_clients--;
+    if (d->n_clients-- >= limit_of(d) || d->listener.failed)
+        vgr_listener_again(&d->listener, 0); /* there is room for one more, or a descriptor */
     free(c);
 }
 
-/* Ends the connection; the object stays until its worker is gone too, and so does the connection of a
- * bridge, which learns from its end that the arena's pages are free. */
+static void discarded(struct vgr_watch *watch, uint32_t events)
+{
+    struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
+    int pidfd = watch->fd;
+
+    vgr_loop_del(c->d->loop, watch);
+    vgr_discard_end(pidfd);
+    client_free(c);
+}
+
+static void discard(struct vgr_direct_client *c);
+
+static void discard_again(struct vgr_timer *t)
+{
+    discard(vgr_container_of(t, struct vgr_direct_client, timer));
+}
+
+/* Closes the connection, at last. */
+static void discard(struct vgr_direct_client *c)
+{
+    int ret = vgr_discard(c->conn);
+
+    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, DISCARD_CALLS);
+    vgr_loop_charge(c->d->loop, VGR_WORK_PROCESSES, ret != 0);
+    if (ret < 0) {
+        vgr_timer_set(c->d->loop, &c->timer, DISCARD_RETRY_MS, discard_again);
+        return;
+    }
+    c->conn = -1;
+    if (!ret) {
+        client_free(c);
+        return;
+    }
+    if (vgr_loop_add(c->d->loop, &c->watch, ret, EPOLLIN, discarded)) {
+        vgr_discard_end(ret); /* it may remain a zombie until we end */
+        client_free(c);
+    }
+}
+
+/* Ends the context. Its connection stays until the worker is gone: by its end a bridge learns that the
+ * arena's pages are free. */
 static void client_close(struct vgr_direct_client *c)
 {
-    struct vgr_direct *d = c->d;
-
     vgr_timer_stop(&c->timer);
-    if (d->broker && c->watch.fd >= 0) {
-        c->hung_up = c->watch.fd;
-        vgr_loop_del(d->loop, &c->watch);
-    }
-    vgr_loop_close(d->loop, &c->watch);
+    vgr_loop_del(c->d->loop, &c->watch);
     if (vgr_worker_alive(&c->worker))
         vgr_worker_kill(&c->worker);
     else
-        client_free(c);
+        discard(c);
+}
+
+/* Tells the client why its context is over. */
+static void notify(struct vgr_direct_client *c, enum vgr_error error, const char *text)
+{
+    struct vgr_notice notice = {.magic = VGR_MAGIC, .error = error};
+
+    snprintf(notice.text, sizeof(notice.text), "%s", text);
+    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, 1);
+    if (send(c->conn, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        /* It has gone, or reads nothing: it will see the end of the connection. */
+    }
 }
 
 static void worker_exited(struct vgr_worker *w, const char *reason)
@@ -73,29 +127,40 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     char text[128];
 
     if (w->overdue[0]) {
-        vgr_handover_fail(&c->got, VGR_ERROR_LIMIT, w->overdue);
-    } else if (!w->killed) {
+        notify(c, VGR_ERROR_LIMIT, w->overdue);
+    } else if (!w->killed && !w->refused) {
         snprintf(text, sizeof(text), "the host's worker process %s", reason);
-        vgr_handover_fail(&c->got, VGR_ERROR_WORKER_DIED, text);
+        notify(c, VGR_ERROR_WORKER_DIED, text);
     }
     client_close(c);
 }
 
 static void tell_overdue(struct vgr_worker *w)
 {
-    struct vgr_direct_client *c = vgr_container_of(w, struct vgr_direct_client, worker);
-
-    vgr_handover_fail(&c->got, VGR_ERROR_LIMIT, w->overdue);
+    notify(vgr_container_of(w, struct vgr_direct_client, worker), VGR_ERROR_LIMIT, w->overdue);
 }
 
+/* ---- Its beginning ---- */
+
 /* What the message says of the arena. NULL, or what is wrong with it. */
-static const char *read_message(struct vgr_direct_client *c, const union message *m)
+static const char *read_message(const struct vgr_direct *d, const union message *m, ssize_t len,
+                                uint64_t *size, uint32_t *n_runs)
 {
-    if (c->d->broker)
-        return vgr_handover_broker(&c->got, &m->broker);
-    if (m->direct.magic != VGR_MAGIC || m->direct.op != VGR_SUBMIT_OPEN)
+    if (d->broker) {
+        if (len != (ssize_t)sizeof(m->broker) || m->broker.magic != VGR_BROKER_MAGIC)
+            return "malformed message";
+        if (m->broker.version != VGR_BROKER_VERSION)
+            return "it speaks another version";
+        *size = m->broker.size;
+        *n_runs = m->broker.n_runs;
+        return NULL;
+    }
+    if (len != (ssize_t)sizeof(m->direct) || m->direct.magic != VGR_MAGIC ||
+        m->direct.op != VGR_SUBMIT_OPEN)
         return "its message is not an OPEN";
-    return vgr_handover_direct(&c->got, m->direct.size);
+    *size = m->direct.size;
+    *n_runs = 1;
+    return NULL;
 }
 
 /* Tells the guest why it gets no worker. */
@@ -103,36 +168,43 @@ static bool refuse(struct vgr_direct_client *c, enum vgr_error error, const char
 {
     vgr_log_often(&c->d->log, error == VGR_ERROR_INTERNAL ? VGR_LOG_ERROR : VGR_LOG_WARN, "%s: %s",
                   who(c->d), text);
-    vgr_handover_fail(&c->got, error, text);
+    notify(c, error, text);
+    c->d->pool->refused++;
     return false;
 }
 
-/* Starts the worker. Returns false if the client must go; it was told why where that is possible. */
-static bool client_open(struct vgr_direct_client *c, const union message *m)
+static bool check_size(struct vgr_direct_client *c, uint64_t size, uint32_t n_runs)
 {
     const struct vgr_capset *cap = &c->d->capset;
-    const char *why = read_message(c, m);
-    uint64_t size = c->got.arena.size;
+    char text[160];
+
+    if (n_runs > c->d->pool->max_runs)
+        return refuse(c, VGR_ERROR_ARENA,
+                      "the arena's memory: too fragmented in the guest, take a smaller arena");
+    if (size >= cap->arena_min && size <= cap->arena_max && !(size % VGR_CONTROL_SIZE))
+        return true;
+    snprintf(text, sizeof(text),
+             "an arena of %llu bytes: the host takes %llu to %llu, multiples of 4096",
+             (unsigned long long)size, (unsigned long long)cap->arena_min,
+             (unsigned long long)cap->arena_max);
+    return refuse(c, VGR_ERROR_ARENA, text);
+}
+
+/* Starts the worker, which takes the message. Returns false if the client must go; it was told why. */
+static bool client_open(struct vgr_direct_client *c, const union message *m, ssize_t len)
+{
+    struct vgr_worker_job job = {
+        .line = -1, .client = c->d->broker ? VGR_BOOT_BROKER : VGR_BOOT_DIRECT, .conn = c->conn};
+    uint32_t n_runs;
+    const char *why = read_message(c->d, m, len, &job.arena.size, &n_runs);
     char text[160];
     int err;
 
-    if (why) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN, "%s: %s", who(c->d), why);
+    if (why)
+        return refuse(c, VGR_ERROR_HELLO, why);
+    if (!check_size(c, job.arena.size, n_runs))
         return false;
-    }
-    if (size < cap->arena_min || size > cap->arena_max || size % VGR_CONTROL_SIZE) {
-        snprintf(text, sizeof(text),
-                 "an arena of %llu bytes: the host takes %llu to %llu, multiples of 4096",
-                 (unsigned long long)size, (unsigned long long)cap->arena_min,
-                 (unsigned long long)cap->arena_max);
-        return refuse(c, VGR_ERROR_ARENA, text);
-    }
-    if (c->d->broker && c->got.arena.n_runs > c->d->pool->max_runs)
-        return refuse(c, VGR_ERROR_ARENA,
-                      "the arena's memory: too fragmented in the guest, take a smaller arena");
-
-    err = vgr_worker_start(c->d->pool, &c->worker, &c->got.arena, c->got.fds[VGR_HANDOVER_DOORBELL],
-                           c->got.fds[VGR_HANDOVER_WAKEUP], worker_exited);
+    err = vgr_worker_start(c->d->pool, &c->worker, &job, worker_exited);
     if (err == -EUSERS) {
         snprintf(text, sizeof(text), "the host's limit of %u contexts is reached",
                  c->d->pool->limit);
@@ -145,49 +217,40 @@ static bool client_open(struct vgr_direct_client *c, const union message *m)
     c->worker.attached = c->d->broker ? VGR_ATTACHED_BRIDGE : VGR_ATTACHED_DIRECT;
     c->worker.tell = tell_overdue;
     vgr_info("context %u opened by a %s, arena %llu MiB", c->worker.number, who(c->d),
-             (unsigned long long)(size >> 20));
+             (unsigned long long)(job.arena.size >> 20));
     return true;
 }
 
-static void client_ready(struct vgr_watch *watch, uint32_t events)
+/* Of a client with a worker. */
+static void client_hangs_up(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
-    size_t want = c->d->broker ? sizeof(struct vgr_broker_open) : sizeof(struct vgr_submit);
-    union message m;
-    bool cut = false;
-    ssize_t n;
 
-    /* After OPEN nothing is sent any more: whatever comes now ends the context. */
-    if (vgr_worker_alive(&c->worker)) {
-        vgr_info("context %u closed", c->worker.number);
-        client_close(c);
-        return;
-    }
+    vgr_info("context %u closed", c->worker.number);
+    client_close(c);
+}
 
-    n = vgr_handover_receive(&c->got, watch->fd, &m, want, &cut);
-    if (n == -EAGAIN || n == -EINTR)
+/* Its message is looked at where it is: to receive it is to receive its descriptors (worker/boot.h). It
+ * stays in the queue, so from here on only the connection's end is watched for. */
+static void client_speaks(struct vgr_watch *watch, uint32_t events)
+{
+    struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
+    struct vgr_direct *d = c->d;
+    union message m = {0};
+    ssize_t n =
+        recv(c->conn, &m, d->broker ? sizeof(m.broker) : sizeof(m.direct), MSG_PEEK | MSG_DONTWAIT);
+
+    vgr_loop_charge(d->loop, VGR_WORK_CALLS, 3); /* this one, and the watch's */
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0) { /* it only asked for the capset, or died */
-        client_close(c);
-        return;
-    }
-    if (cut && n == (ssize_t)want && c->got.n_fds < VGR_HANDOVER_LEAST) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN,
-                      "%s: no room for its descriptors, too many files are open", who(c->d));
-        client_close(c);
-        return;
-    }
-    if (n != (ssize_t)want || cut) {
-        vgr_log_often(&c->d->log, VGR_LOG_WARN, "%s: malformed message (%zd bytes, %u descriptors)",
-                      who(c->d), n, c->got.n_fds);
+    vgr_loop_del(d->loop, watch);
+    /* It only asked for the capset, or has given up already. */
+    if (n <= 0 || events & EPOLLRDHUP || !client_open(c, &m, n) ||
+        vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_hangs_up)) {
         client_close(c);
         return;
     }
     vgr_timer_stop(&c->timer);
-    if (!client_open(c, &m)) {
-        c->d->pool->refused++;
-        client_close(c);
-    }
 }
 
 static void client_silent(struct vgr_timer *t)
@@ -208,55 +271,46 @@ static bool greet(const struct vgr_direct *d, int fd)
     return send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
 }
 
-static int client_new(struct vgr_direct *d, int fd)
+static void client_begin(struct vgr_direct *d, struct vgr_direct_client *c, int fd)
 {
-    struct vgr_direct_client *c = calloc(1, sizeof(*c));
-    int err;
-
-    if (!c) {
-        close(fd);
-        return -ENOMEM;
-    }
     c->d = d;
-    c->watch.fd = c->hung_up = -1;
+    c->conn = fd;
+    c->watch.fd = -1;
     if (d->first)
         d->first->prev = c;
     c->next = d->first;
     d->first = c;
     d->n_clients++;
 
-    err = vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_ready);
-    if (!err && !greet(d, fd))
-        err = -EPIPE;
-    if (err) {
-        vgr_loop_del(d->loop, &c->watch);
-        close(fd);
-        client_free(c);
-        return err;
+    if (!greet(d, fd) ||
+        vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks)) {
+        client_close(c);
+        return;
     }
     vgr_timer_set(d->loop, &c->timer, VGR_DIRECT_SILENCE_MS, client_silent);
-    return 0;
 }
 
+/* Whoever comes when there are too many waits until somebody goes. A connection is accepted once there is a
+ * client to own it: what it has sent already cannot be dropped here (discard.h). */
 static void listener_ready(struct vgr_listener *l)
 {
     struct vgr_direct *d = vgr_container_of(l, struct vgr_direct, listener);
-    /* Each context needs one; some more may just be asking for the capset. */
-    unsigned limit = 2 * d->pool->limit + 16;
-    int fd, err;
+    struct vgr_direct_client *c;
+    int fd;
 
-    while ((fd = vgr_listener_next(l)) >= 0) {
-        if (d->n_clients >= limit) {
-            vgr_log_often(&d->log, VGR_LOG_WARN, "%s: more than %u connections, one refused",
-                          l->path, limit);
-            close(fd);
-            continue;
+    while (d->n_clients < limit_of(d)) {
+        c = calloc(1, sizeof(*c));
+        fd = c ? vgr_listener_next(l) : -1;
+        if (!c)
+            vgr_listener_again(l, VGR_LISTENER_RETRY_MS);
+        if (fd < 0) {
+            free(c);
+            return;
         }
-        err = client_new(d, fd);
-        if (err && err != -EPIPE)
-            vgr_log_often(&d->log, VGR_LOG_WARN, "%s: a client is refused: %s", l->path,
-                          strerror(-err));
+        client_begin(d, c, fd);
     }
+    vgr_log_often(&d->log, VGR_LOG_WARN, "%s: %u connections, the next has to wait", l->path,
+                  d->n_clients);
 }
 
 int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
@@ -270,6 +324,20 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
     return vgr_listener_add(&d->listener, loop, fd, path, listener_ready);
 }
 
+/* What cannot be closed here is closed by the end of this process, which does not linger either. */
+static void finish_client(struct vgr_direct_client *c)
+{
+    int pidfd = c->conn < 0 ? c->watch.fd : 0;
+
+    vgr_timer_stop(&c->timer);
+    vgr_loop_del(c->d->loop, &c->watch);
+    if (c->conn >= 0)
+        pidfd = vgr_discard(c->conn);
+    if (pidfd > 0)
+        vgr_discard_end(pidfd);
+    client_free(c);
+}
+
 void vgr_direct_finish(struct vgr_direct *d)
 {
     struct vgr_direct_client *next;
@@ -277,8 +345,6 @@ void vgr_direct_finish(struct vgr_direct *d)
     vgr_listener_close(&d->listener);
     for (struct vgr_direct_client *c = d->first; c; c = next) {
         next = c->next;
-        vgr_timer_stop(&c->timer);
-        vgr_loop_close(d->loop, &c->watch);
-        client_free(c);
+        finish_client(c);
     }
 }

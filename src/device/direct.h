@@ -2,10 +2,10 @@
  *
  * direct.h - the direct front: a unix socket and a memfd instead of a VM (protocol/wire.h).
  *
- * Each client is one context. It hands over an arena and two eventfds and then talks to its worker
- * through the arena alone; the front only notices when one of the two goes away. Clients are not
- * trusted: the arena is accepted only as a memfd that cannot shrink, is never mapped here (a hole in
- * it could kill the front), and a client that says nothing loses its connection.
+ * Each client is one context. It hands over an arena and a line and then talks to its worker by these
+ * alone; the front only notices when one of the two goes away, and tells the client by a notice on the
+ * connection. Clients are not trusted: the front looks at their message and never takes their descriptors,
+ * which only their worker receives (worker/boot.h), and a client that says nothing loses its connection.
  */
 #ifndef VGR_DEVICE_DIRECT_H
 #define VGR_DEVICE_DIRECT_H
@@ -15,7 +15,7 @@
 #include "device/worker.h"
 #include "protocol/wire.h"
 
-/* Serves a bridge of a virtual machine in the same way: then it is a broker (device/broker.h). */
+/* Serves a bridge of a virtual machine in the same way: then it is a broker (common/broker.h). */
 
 /* How long a client may take to say OPEN. */
 #define VGR_DIRECT_SILENCE_MS 10000u
@@ -33,8 +33,7 @@ struct vgr_direct {
     bool broker;
 };
 
-/* Serves the listening socket `fd`, which it then owns, bound to `path`: a SOCK_SEQPACKET one, for a
- * broker a SOCK_STREAM one. Returns 0 or -errno. */
+/* Serves the listening SOCK_STREAM socket `fd`, which it then owns, bound to `path`. Returns 0 or -errno. */
 int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
                     const struct vgr_capset *capset, int fd, const char *path, bool broker);
 

@@ -6,8 +6,15 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "device/attach.h"
 #include "device/context.h"
 #include "device/gpu_cmd.h"
+#include "device/gpu_info.h"
+
+/* System calls of an OPEN but for the start of the process, and of the end of a context with a worker: events,
+ * their watches, files, memory, lines of the log. */
+#define OPEN_CALLS 16u
+#define END_CALLS  8u
 
 /* One command being served. A handler returns the type of the response, may set a payload for it,
  * and a place to hold the chain in. */
@@ -43,8 +50,14 @@ static uint32_t unknown(const struct request *r, uint32_t error)
     return r->gpu->adopted ? VGR_GPU_OK : error;
 }
 
+static void charge(struct vgr_gpu *gpu, enum vgr_work kind, uint64_t n)
+{
+    vgr_loop_charge(gpu->loop, kind, n);
+}
+
 static void drop_pages(struct vgr_gpu *gpu, struct vgr_resource *res)
 {
+    charge(gpu, VGR_WORK_ENTRIES, res->pages.n / 16); /* its memory may go back to the system */
     gpu->n_page_runs -= res->pages.n;
     vgr_pages_free(&res->pages);
 }
@@ -101,7 +114,6 @@ static uint32_t create_resource(struct request *r)
 
 static uint32_t unref_resource(struct request *r)
 {
-    struct vgr_table_node *n = NULL;
     struct vgr_gpu_resource_id cmd;
     struct vgr_resource *res;
 
@@ -110,9 +122,9 @@ static uint32_t unref_resource(struct request *r)
     res = find_resource(r->gpu, cmd.resource_id);
     if (!res)
         return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
-    while ((n = vgr_table_next(&r->gpu->contexts, n)))
-        vgr_context_detach(vgr_container_of(n, struct vgr_context, node), cmd.resource_id);
+    vgr_detach_all(r->gpu, res);
     if (res->user) {
+        charge(r->gpu, VGR_WORK_CALLS, 1);
         vgr_worker_kill(&res->user->worker);
         r->hold = &res->unref;
     } else {
@@ -125,9 +137,13 @@ static uint32_t read_entries(struct request *r, struct vgr_resource *res, uint32
 {
     struct vgr_gpu_mem_entry entries[64];
 
+    if (n > VGR_GPU_MAX_ENTRIES)
+        return VGR_GPU_ERR_OUT_OF_MEMORY;
     while (n) {
         uint32_t k = n < 64 ? n : 64;
 
+        charge(r->gpu, VGR_WORK_ENTRIES, k);
+        charge(r->gpu, VGR_WORK_BYTES, k * sizeof(entries[0]));
         if (vgr_chain_read(r->chain, entries, k * sizeof(entries[0])) != k * sizeof(entries[0]))
             return VGR_GPU_ERR_PARAMETER;
         for (uint32_t i = 0; i < k; i++) {
@@ -175,6 +191,7 @@ static uint32_t detach_backing(struct request *r)
     if (!res || res->detach.used)
         return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
     if (res->user) {
+        charge(r->gpu, VGR_WORK_CALLS, 1);
         vgr_worker_kill(&res->user->worker);
         r->hold = &res->detach;
     } else {
@@ -197,6 +214,7 @@ static uint32_t create_context(struct request *r)
         vgr_context_destroy(c);
         return err == -ENOSPC ? VGR_GPU_ERR_OUT_OF_MEMORY : VGR_GPU_ERR_CONTEXT_ID;
     }
+    vgr_attach_begin(r->gpu, c);
     return VGR_GPU_OK;
 }
 
@@ -206,7 +224,9 @@ static uint32_t destroy_context(struct request *r)
 
     if (!c)
         return unknown(r, VGR_GPU_ERR_CONTEXT_ID);
+    vgr_attach_end(r->gpu, c);
     vgr_table_remove(&r->gpu->contexts, &c->node);
+    charge(r->gpu, VGR_WORK_CALLS, c->opened ? END_CALLS : 0);
     vgr_context_destroy(c);
     return VGR_GPU_OK;
 }
@@ -215,30 +235,36 @@ static uint32_t attach_resource(struct request *r)
 {
     struct vgr_context *c = find_context(r->gpu, r->hdr.ctx_id);
     struct vgr_gpu_resource_id cmd;
+    struct vgr_resource *res;
 
     if (vgr_chain_read(r->chain, &cmd, sizeof(cmd)) != sizeof(cmd))
         return VGR_GPU_ERR_PARAMETER;
     if (!c)
         return VGR_GPU_ERR_CONTEXT_ID;
-    if (!find_resource(r->gpu, cmd.resource_id))
+    res = find_resource(r->gpu, cmd.resource_id);
+    if (!res)
         return VGR_GPU_ERR_RESOURCE_ID;
-    return vgr_context_attach(c, cmd.resource_id) ? VGR_GPU_ERR_OUT_OF_MEMORY : VGR_GPU_OK;
+    return vgr_attach(c, res) ? VGR_GPU_ERR_OUT_OF_MEMORY : VGR_GPU_OK;
 }
 
 static uint32_t detach_resource(struct request *r)
 {
     struct vgr_context *c = find_context(r->gpu, r->hdr.ctx_id);
     struct vgr_gpu_resource_id cmd;
+    struct vgr_resource *res;
 
     if (vgr_chain_read(r->chain, &cmd, sizeof(cmd)) != sizeof(cmd))
         return VGR_GPU_ERR_PARAMETER;
     if (!c)
         return unknown(r, VGR_GPU_ERR_CONTEXT_ID);
-    if (!vgr_context_has(c, cmd.resource_id))
+    res = find_resource(r->gpu, cmd.resource_id);
+    if (!res || !vgr_attached(c, res))
         return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
-    vgr_context_detach(c, cmd.resource_id);
-    if (c->arena && c->arena->node.id == cmd.resource_id)
+    vgr_detach(c, res);
+    if (c->arena == res) {
+        charge(r->gpu, VGR_WORK_CALLS, 1);
         vgr_worker_kill(&c->worker);
+    }
     return VGR_GPU_OK;
 }
 
@@ -246,8 +272,10 @@ static uint32_t open_context(struct request *r, struct vgr_context *c, const str
 {
     struct vgr_resource *res = find_resource(r->gpu, s->resource);
 
-    if (!res || !vgr_context_has(c, s->resource))
+    if (!res || !vgr_attached(c, res))
         return VGR_GPU_ERR_RESOURCE_ID;
+    charge(r->gpu, VGR_WORK_ENTRIES, res->pages.n);
+    charge(r->gpu, VGR_WORK_CALLS, OPEN_CALLS);
     return vgr_context_open(c, res, s->size) ? VGR_GPU_ERR_PARAMETER : VGR_GPU_OK;
 }
 
@@ -267,6 +295,7 @@ static uint32_t submit(struct request *r)
     case VGR_SUBMIT_OPEN:
         return open_context(r, c, &s);
     case VGR_SUBMIT_DOORBELL:
+        charge(r->gpu, VGR_WORK_CALLS, 1);
         vgr_context_doorbell(c);
         return VGR_GPU_OK;
     case VGR_SUBMIT_WAIT:
@@ -278,56 +307,15 @@ static uint32_t submit(struct request *r)
     }
 }
 
-/* ---- Questions ---- */
-
-static uint32_t get_display_info(struct request *r)
-{
-    static const struct vgr_gpu_display none[VGR_GPU_MAX_SCANOUTS];
-
-    r->payload = none;
-    r->payload_len = sizeof(none);
-    return VGR_GPU_OK_DISPLAY_INFO;
-}
-
-static uint32_t get_capset_info(struct request *r)
-{
-    static const struct vgr_gpu_capset_info info = {
-        .id = VGR_CAPSET_ID,
-        .max_version = VGR_CAPSET_VERSION,
-        .max_size = sizeof(struct vgr_capset),
-    };
-    struct vgr_gpu_get_capset_info cmd;
-
-    if (vgr_chain_read(r->chain, &cmd, sizeof(cmd)) != sizeof(cmd) || cmd.index)
-        return VGR_GPU_ERR_PARAMETER;
-    r->payload = &info;
-    r->payload_len = sizeof(info);
-    return VGR_GPU_OK_CAPSET_INFO;
-}
-
-static uint32_t get_capset(struct request *r)
-{
-    struct vgr_gpu_get_capset cmd;
-
-    if (vgr_chain_read(r->chain, &cmd, sizeof(cmd)) != sizeof(cmd) || cmd.id != VGR_CAPSET_ID ||
-        cmd.version > VGR_CAPSET_VERSION)
-        return VGR_GPU_ERR_PARAMETER;
-    r->payload = &r->gpu->capset;
-    r->payload_len = sizeof(r->gpu->capset);
-    return VGR_GPU_OK_CAPSET;
-}
-
 /* ---- Dispatch ---- */
 
 static uint32_t serve(struct request *r)
 {
     switch (r->hdr.type) {
     case VGR_GPU_GET_DISPLAY_INFO:
-        return get_display_info(r);
     case VGR_GPU_GET_CAPSET_INFO:
-        return get_capset_info(r);
     case VGR_GPU_GET_CAPSET:
-        return get_capset(r);
+        return vgr_gpu_info(r->gpu, r->hdr.type, r->chain, &r->payload, &r->payload_len);
     case VGR_GPU_RESOURCE_CREATE_2D:
     case VGR_GPU_RESOURCE_CREATE_3D:
         return create_resource(r);
@@ -405,6 +393,7 @@ static void timer_ended(struct vgr_timer *t)
     uint64_t now = vgr_now_ms(), next = 0;
     struct vgr_table_node *n = NULL;
 
+    charge(gpu, VGR_WORK_ENTRIES, gpu->contexts.n);
     while ((n = vgr_table_next(&gpu->contexts, n))) {
         uint64_t due = vgr_context_expire(vgr_container_of(n, struct vgr_context, node), now);
 
@@ -445,10 +434,12 @@ void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
     while ((n = vgr_table_next(&gpu->contexts, NULL))) {
         struct vgr_context *c = vgr_container_of(n, struct vgr_context, node);
 
+        charge(gpu, VGR_WORK_CALLS, c->opened ? END_CALLS : 0);
         vgr_context_fail(c, VGR_ERROR_WORKER_DIED, why);
         vgr_table_remove(&gpu->contexts, n);
         vgr_context_destroy(c);
     }
+    memset(gpu->places, 0, sizeof(gpu->places));
     while ((n = vgr_table_next(&gpu->resources, NULL))) {
         struct vgr_resource *res = vgr_container_of(n, struct vgr_resource, node);
 
@@ -456,6 +447,7 @@ void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
             res->user->arena = NULL; /* its worker is being killed; nothing waits for that here */
         vgr_gpu_release(gpu, &res->detach);
         vgr_gpu_release(gpu, &res->unref);
+        charge(gpu, VGR_WORK_ENTRIES, 16);
         resource_free(gpu, res);
     }
     vgr_vq_notify(gpu->vq);
@@ -470,19 +462,6 @@ void vgr_gpu_fail(struct vgr_gpu *gpu, const char *why)
     vgr_vq_notify(gpu->vq);
 }
 
-static bool still_there(const struct vgr_gpu *gpu, const struct vgr_pages *pages)
-{
-    for (uint32_t i = 0; i < pages->n; i++) {
-        uint64_t n, gpa = pages->runs[i].gpa, left = pages->runs[i].len;
-
-        for (; left; gpa += n, left -= n) {
-            if (!vgr_guestmem_at(gpu->mem, gpa, left, &n))
-                return false;
-        }
-    }
-    return true;
-}
-
 void vgr_gpu_memory_removed(struct vgr_gpu *gpu)
 {
     struct vgr_table_node *n = NULL;
@@ -490,7 +469,10 @@ void vgr_gpu_memory_removed(struct vgr_gpu *gpu)
     while ((n = vgr_table_next(&gpu->contexts, n))) {
         struct vgr_context *c = vgr_container_of(n, struct vgr_context, node);
 
-        if (c->arena && !still_there(gpu, &c->arena->pages))
+        if (!c->arena)
+            continue;
+        charge(gpu, VGR_WORK_ENTRIES, c->arena->pages.n);
+        if (!vgr_pages_present(&c->arena->pages, gpu->mem))
             vgr_context_fail(c, VGR_ERROR_ARENA, "the arena's memory was taken from the VM");
     }
     vgr_vq_notify(gpu->vq);

@@ -20,6 +20,9 @@
  * only ends or rings something unknown is then answered with OK. The programs learn it from their
  * control pages, whose places outlive a front.
  *
+ * What a command costs is bounded, and the event loop is charged with it, so that the queue's turn ends
+ * in time: a page list with its entries, an OPEN with the runs of its list, also if it is refused.
+ *
  * The guest's user space never sees an error response, so what it should know goes into the control
  * page of its arena; error responses show in the guest's kernel log only.
  */
@@ -39,6 +42,7 @@
 #define VGR_GPU_MAX_RESOURCES 4096u      /* of a VM */
 #define VGR_GPU_MAX_ATTACHED  1024u      /* resources of one context */
 #define VGR_GPU_MAX_PAGE_RUNS (1u << 20) /* of a VM, all resources together: 16 MiB here */
+#define VGR_GPU_MAX_ENTRIES   (1u << 20) /* of one page list, however few runs they make */
 #define VGR_GPU_HOLD_MS       1000u
 
 struct vgr_gpu;
@@ -57,6 +61,7 @@ struct vgr_resource {
     struct vgr_context *user; /* whose worker maps the pages */
     struct vgr_held detach;   /* DETACH_BACKING, waits for that worker's end */
     struct vgr_held unref;    /* RESOURCE_UNREF; the number counts as free, but is not yet */
+    uint64_t attached[VGR_GPU_MAX_CONTEXTS / 64]; /* attach.h's: by the places of contexts */
 };
 
 /* The guest-physical addresses of control pages whose worker would go with us, each plus 1; 0: none. */
@@ -74,6 +79,7 @@ struct vgr_gpu {
     struct vgr_vq *vq; /* the control queue */
     struct vgr_capset capset;
     struct vgr_table contexts;
+    struct vgr_context *places[VGR_GPU_MAX_CONTEXTS]; /* attach.h's: of those in the table */
     struct vgr_table resources;
     uint32_t n_page_runs;
     unsigned n_dying;                  /* contexts that are gone but for their worker process */

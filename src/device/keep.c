@@ -148,8 +148,10 @@ static void keeper_gone(struct vgr_watch *w, uint32_t events)
     int fd = -1;
 
     vgr_loop_close(k->loop, w);
-    if (vgr_now_ms() - k->started_ms >= LASTS_MS)
+    if (vgr_now_ms() - k->started_ms >= LASTS_MS) {
+        vgr_loop_charge(k->loop, VGR_WORK_PROCESSES, 2); /* it is nobody's child */
         fd = launch(k, why, sizeof(why));
+    }
     if (fd >= 0 && vgr_loop_add(k->loop, w, fd, EPOLLIN, keeper_gone)) {
         close(fd);
         fd = -1;

@@ -11,6 +11,9 @@
 
 #include "common/log.h"
 
+/* System calls for a new connection, what its owner does at once included. */
+#define ACCEPT_CALLS 4u
+
 /* Makes room at `path`: 0 if there is nothing or a dead socket was removed, else -errno. Whether a
  * socket is served can only be learnt by asking. EPROTOTYPE: served, by a socket of another type. */
 static int clear_path(const struct sockaddr_un *addr, int type, char *why, size_t why_size)
@@ -77,24 +80,38 @@ int vgr_listen(const char *path, int type, mode_t mode, char *why, size_t why_si
     return -err;
 }
 
+static void serve(struct vgr_listener *l)
+{
+    vgr_again_stop(&l->again);
+    l->accepted = 0;
+    l->ready(l);
+}
+
 static void listener_ready(struct vgr_watch *w, uint32_t events)
 {
-    struct vgr_listener *l = vgr_container_of(w, struct vgr_listener, watch);
-
-    l->ready(l);
+    serve(vgr_container_of(w, struct vgr_listener, watch));
 }
 
 static void listener_retry(struct vgr_timer *t)
 {
-    struct vgr_listener *l = vgr_container_of(t, struct vgr_listener, retry);
+    serve(vgr_container_of(t, struct vgr_listener, retry));
+}
 
-    l->ready(l);
+static void listener_again(struct vgr_again *a)
+{
+    serve(vgr_container_of(a, struct vgr_listener, again));
 }
 
 int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, const char *path,
                      void (*ready)(struct vgr_listener *l))
 {
+    struct stat st = {0};
+
     *l = (struct vgr_listener){.watch.fd = -1, .loop = loop, .path = path, .ready = ready};
+    if (!lstat(path, &st)) {
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
+    }
     return vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
 }
 
@@ -104,11 +121,17 @@ int vgr_listener_next(struct vgr_listener *l)
 
     if (l->watch.fd < 0)
         return -1;
+    if (l->accepted == VGR_LISTENER_TURN || (l->accepted && vgr_loop_spent(l->loop))) {
+        vgr_loop_again(l->loop, &l->again, listener_again);
+        return -1;
+    }
+    vgr_loop_charge(l->loop, VGR_WORK_CALLS, ACCEPT_CALLS);
     do {
         fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (fd >= 0) {
         l->failed = false;
+        l->accepted++;
         return fd;
     }
     if (errno == EAGAIN)
@@ -116,15 +139,25 @@ int vgr_listener_next(struct vgr_listener *l)
     if (!l->failed)
         vgr_log_often(&l->log, VGR_LOG_ERROR, "%s: cannot accept: %s", l->path, strerror(errno));
     l->failed = true;
-    vgr_timer_set(l->loop, &l->retry, VGR_LISTENER_RETRY_MS, listener_retry);
+    vgr_listener_again(l, VGR_LISTENER_RETRY_MS);
     return -1;
+}
+
+void vgr_listener_again(struct vgr_listener *l, uint32_t ms)
+{
+    if (l->watch.fd >= 0)
+        vgr_timer_set(l->loop, &l->retry, ms, listener_retry);
 }
 
 void vgr_listener_close(struct vgr_listener *l)
 {
+    struct stat st;
+
     if (l->watch.fd < 0)
         return;
     vgr_loop_close(l->loop, &l->watch);
     vgr_timer_stop(&l->retry);
-    unlink(l->path);
+    vgr_again_stop(&l->again);
+    if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(l->path);
 }

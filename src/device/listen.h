@@ -14,12 +14,19 @@
 /* A connection that cannot be accepted for want of descriptors waits so long for the next attempt. */
 #define VGR_LISTENER_RETRY_MS 500u
 
+/* So many are accepted before others have their turn, or fewer, if the turn has done enough. */
+#define VGR_LISTENER_TURN 16u
+
 /* A listening socket in the loop. It is edge-triggered: who is left waiting does not spin us. */
 struct vgr_listener {
     struct vgr_watch watch; /* -1: not there */
     struct vgr_timer retry;
+    struct vgr_again again;
+    unsigned accepted; /* since `ready` was called */
     struct vgr_loop *loop;
     const char *path;
+    dev_t dev; /* with ino: the socket file, to be removed by us and nobody else's */
+    ino_t ino;
     void (*ready)(struct vgr_listener *l); /* somebody waits: see vgr_listener_next() */
     bool failed;                           /* said already */
     struct vgr_log_limit log;              /* with one descriptor left, every other attempt fails */
@@ -39,7 +46,11 @@ int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, cons
  * be called until then, or else when there is room for one more. */
 int vgr_listener_next(struct vgr_listener *l);
 
-/* Closes it and removes the socket file. No-op for one that is not there. */
+/* Has `ready` called in `ms` milliseconds: the owner can take a connection that it has left waiting. No-op for
+ * one that is not there. */
+void vgr_listener_again(struct vgr_listener *l, uint32_t ms);
+
+/* Closes it and removes the socket file, if that is still there. No-op for one that is not there. */
 void vgr_listener_close(struct vgr_listener *l);
 
 #endif

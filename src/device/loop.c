@@ -87,7 +87,7 @@ void vgr_timer_set(struct vgr_loop *loop, struct vgr_timer *t, uint32_t ms,
     t->loop = loop;
 }
 
-/* Ends those whose time has come; what their callbacks set is for later. */
+/* Ends those whose time has come, at least one; what their callbacks set is for later. */
 static void end_timers(struct vgr_loop *loop)
 {
     uint64_t now = loop->first ? vgr_now_ms() : 0;
@@ -96,6 +96,8 @@ static void end_timers(struct vgr_loop *loop)
     while (!loop->stop && (t = loop->first) && t->end <= now) {
         vgr_timer_stop(t);
         t->ended(t);
+        if (vgr_loop_spent(loop))
+            return;
     }
 }
 
@@ -104,6 +106,8 @@ static int patience(const struct vgr_loop *loop, int ms)
 {
     uint64_t now, left;
 
+    if (loop->waiting || loop->next < loop->n_events)
+        return 0;
     if (!loop->first)
         return ms;
     now = vgr_now_ms();
@@ -115,21 +119,146 @@ static int patience(const struct vgr_loop *loop, int ms)
 
 /* ---- Turns ---- */
 
-int vgr_loop_turn(struct vgr_loop *loop, int ms)
+static uint64_t now_ns(void)
 {
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t vgr_loop_units(const struct vgr_loop *loop)
+{
+    const uint64_t *w = loop->work;
+
+    return w[VGR_WORK_ENTRIES] + w[VGR_WORK_BYTES] / VGR_WORK_BYTES_A_UNIT +
+           w[VGR_WORK_CALLS] * VGR_WORK_UNITS_A_CALL +
+           w[VGR_WORK_PROCESSES] * VGR_WORK_UNITS_A_PROCESS;
+}
+
+bool vgr_loop_spent(struct vgr_loop *loop)
+{
+    uint64_t units = vgr_loop_units(loop);
+
+    if (units >= VGR_LOOP_TURN_UNITS)
+        return true;
+    if (units - loop->looked_at < VGR_LOOP_TURN_UNITS / 64)
+        return false;
+    if (now_ns() - loop->began_ns >= VGR_LOOP_TURN_MS * UINT64_C(1000000))
+        return true; /* and will be at the next look */
+    loop->looked_at = units;
+    return false;
+}
+
+void vgr_again_stop(struct vgr_again *a)
+{
+    struct vgr_loop *loop = a->loop;
+
+    if (!loop)
+        return;
+    *(a->prev ? &a->prev->next : &loop->waiting) = a->next;
+    *(a->next ? &a->next->prev : &loop->last_waiting) = a->prev;
+    a->loop = NULL;
+}
+
+void vgr_loop_again(struct vgr_loop *loop, struct vgr_again *a, void (*go_on)(struct vgr_again *a))
+{
+    a->go_on = go_on;
+    if (a->loop)
+        return;
+    a->prev = loop->last_waiting;
+    a->next = NULL;
+    *(a->prev ? &a->prev->next : &loop->waiting) = a;
+    loop->last_waiting = a;
+    a->loop = loop;
+    a->turn = loop->record.turns;
+}
+
+/* Those that wait, but for those that began to in this turn: they are behind the others. */
+static void go_on(struct vgr_loop *loop)
+{
+    struct vgr_again *a;
+
+    while (!loop->stop && (a = loop->waiting) && a->turn != loop->record.turns) {
+        vgr_again_stop(a);
+        a->go_on(a);
+    }
+}
+
+/* Moves what was left of the last turn to the front, and gets what is new behind it. 0 or -errno. */
+static int get_events(struct vgr_loop *loop, int ms)
+{
+    int wait = patience(loop, ms), left = loop->n_events - loop->next, n;
+
+    memmove(loop->events, loop->events + loop->next, (size_t)left * sizeof(loop->events[0]));
     loop->next = 0;
-    loop->n_events = epoll_wait(loop->epoll_fd, loop->events, VGR_LOOP_BATCH, patience(loop, ms));
-    if (loop->n_events < 0)
+    loop->n_events = left;
+    n = epoll_wait(loop->epoll_fd, loop->events + left, VGR_LOOP_BATCH - left, wait);
+    if (n < 0)
         return errno == EINTR ? 0 : -errno;
-    loop->wakeups++;
+    for (int i = left; i < left + n; i++) {
+        int k = 0;
+
+        while (k < left && loop->events[k].data.ptr != loop->events[i].data.ptr)
+            k++;
+        if (k < left)
+            loop->events[k].events |= loop->events[i].events;
+        else
+            loop->events[loop->n_events++] = loop->events[i];
+    }
+    return 0;
+}
+
+static void begin_turn(struct vgr_loop *loop)
+{
+    memset(loop->work, 0, sizeof(loop->work));
+    loop->looked_at = 0;
+    loop->began_ns = now_ns();
+    loop->record.turns++;
+    vgr_loop_charge(loop, VGR_WORK_CALLS, 1);
+    vgr_loop_charge(loop, VGR_WORK_ENTRIES, (uint64_t)loop->n_events);
+}
+
+static void end_turn(struct vgr_loop *loop)
+{
+    struct vgr_loop_record *r = &loop->record;
+    uint64_t ns = now_ns() - loop->began_ns, units = vgr_loop_units(loop);
+
+    if (ns > r->longest_ns)
+        r->longest_ns = ns;
+    if (units > r->most_units)
+        r->most_units = units;
+    for (int i = 0; i < VGR_WORK_KINDS; i++) {
+        if (loop->work[i] > r->most[i])
+            r->most[i] = loop->work[i];
+    }
+}
+
+static void serve_events(struct vgr_loop *loop)
+{
     while (loop->next < loop->n_events) {
         struct epoll_event *ev = &loop->events[loop->next++];
         struct vgr_watch *w = ev->data.ptr;
 
-        if (w)
-            w->ready(w, ev->events);
+        if (!w)
+            continue;
+        w->ready(w, ev->events);
+        if (vgr_loop_spent(loop))
+            return;
     }
+}
+
+int vgr_loop_turn(struct vgr_loop *loop, int ms)
+{
+    int err = get_events(loop, ms);
+
+    if (err)
+        return err;
+    begin_turn(loop);
+    serve_events(loop);
     end_timers(loop);
+    go_on(loop);
+    end_turn(loop);
     return 0;
 }
 

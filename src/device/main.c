@@ -11,17 +11,19 @@
  * length, index and address is checked where it enters:
  *
  *   listen, direct,
- *   handover                direct clients, and the bridges of virtual machines
+ *   discard                 direct clients, and the bridges of virtual machines
  *   vhost, vhost_msg,
  *   vhost_request           QEMU's messages
  *   vhost_keep, keep        what outlives this process
  *   guestmem, virtqueue     guest memory and rings
- *   gpu, resource, pages    the virtio-gpu commands, page lists
+ *   gpu, gpu_info, attach,
+ *   pages                   the virtio-gpu commands, page lists
  *   context                 a guest context and its fence
  *   worker, watchdog        processes
  *   stats, report           what the operator asks
  *   loop                    events
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -40,11 +42,14 @@
 #include "device/direct.h"
 #include "device/listen.h"
 #include "device/options.h"
+#include "device/pidfile.h"
 #include "device/stats.h"
 #include "device/vhost.h"
 #include "device/watchdog.h"
 
 #define EXIT_USAGE 2
+
+static_assert(VGR_GPU_MAX_ENTRIES >= VGR_ARENA_MAX / 4096, "the largest arena in single pages");
 
 struct vgr_program {
     struct vgr_loop loop;
@@ -56,6 +61,7 @@ struct vgr_program {
     struct vgr_keep keep;
     struct vgr_stats stats;
     struct vgr_watchdog watchdog;
+    struct vgr_pidfile pid_file;
 };
 
 /* vgr-worker and vgr-keeper belong to this very build or installation: beside us in a build folder, under
@@ -119,16 +125,6 @@ static void raise_file_limit(void)
         rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_NOFILE, &rl);
     }
-}
-
-static int write_pid_file(const char *path)
-{
-    FILE *f = fopen(path, "we");
-
-    if (!f)
-        return -errno;
-    fprintf(f, "%d\n", (int)getpid());
-    return fclose(f) ? -errno : 0;
 }
 
 /* A misspelt device, a host without GGML backends, a driver that does not work inside of the sandbox,
@@ -217,7 +213,7 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
 static int start_direct(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
-    int fd = listen_on("--direct", o->direct_path, SOCK_SEQPACKET, 0777);
+    int fd = listen_on("--direct", o->direct_path, SOCK_STREAM, 0777);
 
     if (fd < 0)
         return fd;
@@ -299,8 +295,8 @@ static int serve(struct vgr_options *o)
         goto out_direct;
     if (o->stats_path && start_stats(&p, o))
         goto out_broker;
-    if (o->pid_file && (err = write_pid_file(o->pid_file))) {
-        vgr_error("--pid-file: %s: %s", o->pid_file, strerror(-err));
+    if (o->pid_file && vgr_pidfile_write(&p.pid_file, o->pid_file, why, sizeof(why))) {
+        vgr_error("--pid-file: %s", why);
         goto out_stats;
     }
     if (geteuid() == 0 && !o->worker_user && o->sandbox != VGR_SANDBOX_OFF)
@@ -321,7 +317,7 @@ static int serve(struct vgr_options *o)
         vgr_vhost_ending(&p.vhost);
     vgr_worker_pool_finish(&p.pool, 2000);
     if (o->pid_file)
-        unlink(o->pid_file);
+        vgr_pidfile_remove(&p.pid_file);
 out_stats:
     if (o->stats_path)
         vgr_stats_finish(&p.stats);

@@ -42,6 +42,19 @@ void vgr_pages_free(struct vgr_pages *p)
     memset(p, 0, sizeof(*p));
 }
 
+bool vgr_pages_present(const struct vgr_pages *p, const struct vgr_guestmem *m)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint64_t n, gpa = p->runs[i].gpa, left = p->runs[i].len;
+
+        for (; left; gpa += n, left -= n) {
+            if (!vgr_guestmem_at(m, gpa, left, &n))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* An arena in the making. */
 struct draft {
     struct vgr_arena arena;

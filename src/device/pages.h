@@ -10,6 +10,7 @@
 #ifndef VGR_DEVICE_PAGES_H
 #define VGR_DEVICE_PAGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "device/guestmem.h"
@@ -30,6 +31,9 @@ struct vgr_pages {
 int vgr_pages_add(struct vgr_pages *p, uint64_t gpa, uint32_t len);
 
 void vgr_pages_free(struct vgr_pages *p);
+
+/* True if all of it is guest memory. Looks at each run. */
+bool vgr_pages_present(const struct vgr_pages *p, const struct vgr_guestmem *m);
 
 /* Turns the first `size` bytes (a multiple of 4096) into `arena`, whose files are borrowed from `m`
  * and whose runs the caller frees. -EFAULT: a page is not in guest memory; -EINVAL: pieces are not

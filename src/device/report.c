@@ -2,6 +2,7 @@
 #include "device/report.h"
 
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,11 +18,18 @@ static const char *const attachment[] = {
     [VGR_ATTACHED_VM] = "vm",
 };
 
+/* Of text; to format a number takes longer than to copy it. */
+#define BYTES_AN_ENTRY 8u
+
+/* Bytes of labels: a worker that was taken over may say long names, and each sample has them. */
+#define MAX_LABELS 160u
+
 /* A context as it was when the report began: a metric's samples are together in Prometheus' format,
  * so each worker is read once, and its numbers are written in many places. */
 struct snapshot {
     const struct vgr_worker *worker;
     struct vgr_counts_page page;
+    char labels[MAX_LABELS + 2]; /* {context="3",device="CPU" without the closing brace */
 };
 
 struct report {
@@ -32,6 +40,50 @@ struct report {
     uint64_t total[VGR_COUNTER_COUNT];
     uint64_t front_total[VGR_FRONT_COUNT];
 };
+
+/* Inside of quotes, as far as there is room. A worker may have been taken over, so it is not believed to
+ * write UTF-8. Returns the end. */
+static char *escape(char *to, const char *end, const char *text)
+{
+    for (; *text && end - to > 2; text++) {
+        if (*text == '"' || *text == '\\')
+            *to++ = '\\';
+        *to++ = *text;
+        if (*text < 0x20 || *text >= 0x7f)
+            to[-1] = '?';
+    }
+    *to = '\0';
+    return to;
+}
+
+static void put_escaped(FILE *out, const char *text)
+{
+    char room[2 * sizeof(((struct vgr_counts_page *)NULL)->devices[0]) + 2];
+
+    escape(room, room + sizeof(room), text);
+    fputs(room, out);
+}
+
+static void make_labels(struct snapshot *s)
+{
+    char *to = s->labels, *end = s->labels + MAX_LABELS;
+
+    to += sprintf(to, "{context=\"%u\",device=\"", s->worker->number);
+    for (unsigned i = 0; i < s->page.n_devices; i++) {
+        if (i)
+            to = escape(to, end, ",");
+        to = escape(to, end, s->page.devices[i]);
+    }
+    strcpy(to, "\"");
+}
+
+/* How many pages a worker's counters are in: it may say what it likes. */
+static unsigned n_queues(const struct vgr_counts_page *page)
+{
+    uint64_t further = page->queues & ((UINT64_C(1) << VGR_COUNTS_QUEUES) - 1) & ~UINT64_C(1);
+
+    return 1u + (unsigned)__builtin_popcountll(further);
+}
 
 static int take(struct report *r, const struct vgr_worker_pool *pool)
 {
@@ -49,6 +101,8 @@ static int take(struct report *r, const struct vgr_worker_pool *pool)
 
         s->worker = w;
         vgr_worker_read(w, &s->page);
+        make_labels(s);
+        vgr_loop_charge(pool->loop, VGR_WORK_CALLS, n_queues(&s->page));
         for (unsigned i = 0; i < VGR_COUNTER_COUNT; i++)
             r->total[i] += w->seen[i];
         for (unsigned i = 0; i < VGR_FRONT_COUNT; i++)
@@ -57,14 +111,28 @@ static int take(struct report *r, const struct vgr_worker_pool *pool)
     return 0;
 }
 
-/* Inside of quotes. A worker may have been taken over, so it is not believed to write UTF-8. */
-static void put_escaped(FILE *out, const char *text)
+/* What the loop's turns took: see device/loop.h. Its names are those of JSON and of Prometheus. */
+struct turn_info {
+    const char *name;
+    const char *help;
+    uint64_t value;
+};
+
+#define N_TURN_INFO (2 + VGR_WORK_KINDS)
+
+static void turn_info(const struct vgr_loop_record *r, struct turn_info *info)
 {
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', out);
-        fputc(*text >= 0x20 && *text < 0x7f ? *text : '?', out);
-    }
+    const struct turn_info all[N_TURN_INFO] = {
+        {"longest_turn_us", "longest turn of its event loop, microseconds", r->longest_ns / 1000},
+        {"most_turn_work", "most work of a turn, units", r->most_units},
+        {"most_turn_entries", "most entries of lists and tables of a turn",
+         r->most[VGR_WORK_ENTRIES]},
+        {"most_turn_bytes", "most bytes copied in a turn", r->most[VGR_WORK_BYTES]},
+        {"most_turn_calls", "most system calls of a turn", r->most[VGR_WORK_CALLS]},
+        {"most_turn_processes", "most processes started in a turn", r->most[VGR_WORK_PROCESSES]},
+    };
+
+    memcpy(info, all, sizeof(all));
 }
 
 static void put_value(FILE *out, enum vgr_counter_unit unit, uint64_t value)
@@ -121,6 +189,7 @@ static void json_context(FILE *out, const struct snapshot *s)
 
 static void json(const struct report *r)
 {
+    struct turn_info turns[N_TURN_INFO];
     FILE *out = r->out;
 
     fprintf(out, "{\n  \"version\": \"" VGR_VERSION "\",\n  \"pid\": %d,\n", (int)getpid());
@@ -138,6 +207,10 @@ static void json(const struct report *r)
             "  \"graph_timeout_seconds\": %llu,\n",
             (unsigned long long)r->pool->memory_limit,
             (unsigned long long)r->pool->context_memory_limit, timeout_seconds(r->pool));
+    turn_info(&r->pool->loop->record, turns);
+    fprintf(out, "  \"turns\": %llu,\n", (unsigned long long)r->pool->loop->record.turns);
+    for (unsigned i = 0; i < N_TURN_INFO; i++)
+        fprintf(out, "  \"%s\": %llu,\n", turns[i].name, (unsigned long long)turns[i].value);
     fprintf(out, "  \"totals\": {\n    \"contexts\": %u", r->n);
     json_counters(out, "    ", worker_info, VGR_COUNTER_COUNT, r->total);
     json_counters(out, "    ", front_info, VGR_FRONT_COUNT, r->front_total);
@@ -166,18 +239,6 @@ static void number(FILE *out, const char *name, bool counter, const char *help, 
     fprintf(out, "vgr_%s%s %llu\n", name, counter ? "_total" : "", (unsigned long long)value);
 }
 
-/* {context="3",device="CPU" without the closing brace */
-static void labels(FILE *out, const struct snapshot *s)
-{
-    fprintf(out, "{context=\"%u\",device=\"", s->worker->number);
-    for (unsigned i = 0; i < s->page.n_devices; i++) {
-        if (i)
-            fputc(',', out);
-        put_escaped(out, s->page.devices[i]);
-    }
-    fputc('"', out);
-}
-
 /* Value `i` of a context, or NULL: it has none. */
 typedef const uint64_t *(*value_of)(const struct snapshot *s, unsigned i);
 
@@ -194,13 +255,16 @@ static const uint64_t *front_value(const struct snapshot *s, unsigned i)
 static void samples(const struct report *r, const char *name, const char *suffix,
                     enum vgr_counter_unit unit, value_of value, unsigned i)
 {
+    char series[96];
+
+    snprintf(series, sizeof(series), "vgr_context_%s%s", name, suffix);
     for (unsigned k = 0; k < r->n; k++) {
         const uint64_t *v = value(&r->contexts[k], i);
 
         if (!v)
             continue;
-        fprintf(r->out, "vgr_context_%s%s", name, suffix);
-        labels(r->out, &r->contexts[k]);
+        fputs(series, r->out);
+        fputs(r->contexts[k].labels, r->out);
         fputs("} ", r->out);
         put_value(r->out, unit, *v);
         fputc('\n', r->out);
@@ -240,6 +304,7 @@ static const uint64_t *start_value(const struct snapshot *s, unsigned i)
 
 static void prometheus(const struct report *r)
 {
+    struct turn_info turns[N_TURN_INFO];
     FILE *out = r->out;
 
     head(out, "build_info", "", false, "vgr-device", "its version");
@@ -261,13 +326,17 @@ static void prometheus(const struct report *r)
     number(out, "graph_timeout_seconds", false, "how long a graph may run, 0: no limit",
            timeout_seconds(r->pool));
     number(out, "workers_failed", true, "workers that ended by themselves", r->pool->failed);
+    number(out, "turns", true, "turns of its event loop", r->pool->loop->record.turns);
+    turn_info(&r->pool->loop->record, turns);
+    for (unsigned i = 0; i < N_TURN_INFO; i++)
+        number(out, turns[i].name, false, turns[i].help, turns[i].value);
 
     head(out, "context_info", "", false, "of a context", "its worker and how it is attached");
     for (unsigned i = 0; i < r->n; i++) {
         const struct vgr_worker *w = r->contexts[i].worker;
 
         fputs("vgr_context_info", out);
-        labels(out, &r->contexts[i]);
+        fputs(r->contexts[i].labels, out);
         fprintf(out, ",worker_pid=\"%d\",attached=\"%s\"} 1\n", (int)w->pid,
                 attachment[w->attached]);
     }
@@ -294,6 +363,7 @@ static char *make(const struct vgr_worker_pool *pool, void (*write)(const struct
         return NULL;
     r.out = open_memstream(&text, len);
     if (r.out) {
+        __fsetlocking(r.out, FSETLOCKING_BYCALLER); /* nobody else has it */
         write(&r);
         bad = ferror(r.out);
         if (fclose(r.out) || bad) {
@@ -302,6 +372,8 @@ static char *make(const struct vgr_worker_pool *pool, void (*write)(const struct
         }
     }
     free(r.contexts);
+    if (text)
+        vgr_loop_charge(pool->loop, VGR_WORK_ENTRIES, *len / BYTES_AN_ENTRY);
     return text;
 }
 

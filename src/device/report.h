@@ -13,7 +13,7 @@
 #include "device/worker.h"
 
 /* The report as text of *len bytes, which the caller frees. NULL: no memory. Takes some 10 us a
- * context. */
+ * context, with which the pool's loop is charged. */
 char *vgr_report_json(const struct vgr_worker_pool *pool, size_t *len);
 char *vgr_report_prometheus(const struct vgr_worker_pool *pool, size_t *len);
 

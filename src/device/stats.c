@@ -23,6 +23,9 @@ struct vgr_stats_client {
     size_t len, sent;
 };
 
+/* A client in a callback: what it sent, and its watch, or what it gets. */
+#define CLIENT_CALLS 4u
+
 static void accept_clients(struct vgr_stats *s);
 
 static void client_free(struct vgr_stats_client *c)
@@ -171,18 +174,16 @@ static bool compose(struct vgr_stats_client *c, int status, const char *target)
 static void client_writable(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_stats_client *c = vgr_container_of(watch, struct vgr_stats_client, watch);
+    ssize_t n = send(watch->fd, c->answer + c->sent, c->len - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-    while (c->sent < c->len) {
-        ssize_t n =
-            send(watch->fd, c->answer + c->sent, c->len - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n < 0)
-            break;
+    vgr_loop_charge(c->s->loop, VGR_WORK_CALLS, CLIENT_CALLS);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return;
+    if (n > 0) {
+        vgr_loop_charge(c->s->loop, VGR_WORK_BYTES, (uint64_t)n);
         c->sent += (size_t)n;
+        if (c->sent < c->len)
+            return; /* the rest when there is room, and after the others */
     }
     client_close(c);
 }
@@ -204,9 +205,11 @@ static void client_readable(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_stats_client *c = vgr_container_of(watch, struct vgr_stats_client, watch);
     const char *target = NULL;
-    ssize_t n = recv(watch->fd, c->head + c->got, sizeof(c->head) - c->got, MSG_DONTWAIT);
+    ssize_t n;
     int status;
 
+    vgr_loop_charge(c->s->loop, VGR_WORK_CALLS, CLIENT_CALLS);
+    n = recv(watch->fd, c->head + c->got, sizeof(c->head) - c->got, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {

@@ -12,6 +12,9 @@
 #include "device/vhost_keep.h"
 #include "device/vhost_request.h"
 
+/* System calls for a message of QEMU's: receiving it, memory and queues, the answer, the keeper. */
+#define MESSAGE_CALLS 16u
+
 /* ---- Queues ---- */
 
 static void serve_control(struct vgr_vhost_queue *q, struct vgr_chain *c)
@@ -116,6 +119,7 @@ static void conn_ready(struct vgr_watch *w, uint32_t events)
     int ret;
 
     vgr_vhost_busy(v, true);
+    vgr_loop_charge(v->loop, VGR_WORK_CALLS, MESSAGE_CALLS);
     ret = vgr_vhost_recv(v->fd, &v->rx, why, sizeof(why));
     if (!ret)
         return; /* the rest is on its way: still busy */

@@ -17,34 +17,62 @@ static void set_nonblocking(int fd)
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
+static void process(struct vgr_vhost_queue *q);
+
+static void go_on(struct vgr_again *a)
+{
+    process(vgr_container_of(a, struct vgr_vhost_queue, again));
+}
+
+static void notify(struct vgr_vhost_queue *q)
+{
+    uint64_t before = q->vq.interrupts;
+
+    vgr_vq_notify(&q->vq);
+    vgr_loop_charge(q->loop, VGR_WORK_CALLS, q->vq.interrupts - before);
+}
+
+/* Takes a chain and serves it. Returns what vgr_vq_pop() does. */
+static int serve_next(struct vgr_vhost_queue *q)
+{
+    uint64_t before = q->vq.work;
+    struct vgr_chain c;
+    int got = vgr_vq_pop(&q->vq, &c);
+
+    if (!got)
+        return 0;
+    vgr_loop_charge(q->loop, VGR_WORK_ENTRIES, VGR_VHOST_CHAIN + q->vq.work - before);
+    if (got == -EPROTO) {
+        vgr_warn("the guest's queue %d is unusable", q->index);
+        q->broken = true;
+        vgr_loop_del(q->loop, &q->kick);
+    } else if (got < 0) {
+        vgr_debug("malformed descriptor chain");
+        vgr_vq_push(&q->vq, c.head, 0);
+    } else {
+        q->serve(q, &c);
+    }
+    return got;
+}
+
+/* Serves what there is, one chain at least, until the turn has done enough. */
 static void process(struct vgr_vhost_queue *q)
 {
-    uint64_t turn = q->vq.work + VGR_VHOST_TURN;
-    struct vgr_chain c;
     int got;
 
+    vgr_again_stop(&q->again);
     do {
-        while ((got = vgr_vq_pop(&q->vq, &c))) {
-            if (got == -EPROTO) {
-                vgr_warn("the guest's queue %d is unusable", q->index);
-                q->broken = true;
-                vgr_loop_del(q->loop, &q->kick);
+        while ((got = serve_next(q))) {
+            if (got == -EPROTO)
                 return;
-            }
-            if (got < 0) {
-                vgr_debug("malformed descriptor chain");
-                vgr_vq_push(&q->vq, c.head, 0);
-            } else {
-                q->serve(q, &c);
-            }
-            if (q->vq.work >= turn) {
-                vgr_event_signal(q->kick_fd); /* to go on after the others */
-                vgr_vq_notify(&q->vq);
+            if (vgr_loop_spent(q->loop)) {
+                vgr_loop_again(q->loop, &q->again, go_on);
+                notify(q);
                 return;
             }
         }
     } while (vgr_vq_rearm(&q->vq));
-    vgr_vq_notify(&q->vq);
+    notify(q);
 }
 
 static void kicked(struct vgr_watch *w, uint32_t events)
@@ -52,6 +80,7 @@ static void kicked(struct vgr_watch *w, uint32_t events)
     struct vgr_vhost_queue *q = vgr_container_of(w, struct vgr_vhost_queue, kick);
 
     vgr_event_read(w->fd);
+    vgr_loop_charge(q->loop, VGR_WORK_CALLS, 1);
     if (!q->was_empty && q->kicked_empty && vgr_vq_untouched(&q->vq)) {
         q->was_empty = true;
         q->kicked_empty(q);
@@ -77,6 +106,7 @@ void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
         q->base = q->vq.last_avail;
     }
     vgr_vq_stop(&q->vq);
+    vgr_again_stop(&q->again);
     vgr_loop_del(q->loop, &q->kick);
 }
 

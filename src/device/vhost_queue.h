@@ -2,6 +2,9 @@
  *
  * vhost_queue.h - a virtqueue as vhost-user sets it up: piece by piece, in any order, and moved when
  * guest memory moves. It runs while everything that it needs is there.
+ *
+ * Chains are served until the loop's turn has done enough, and then on in the next: a guest that fills
+ * its queue as fast as it is emptied keeps nobody from theirs.
  */
 #ifndef VGR_DEVICE_VHOST_QUEUE_H
 #define VGR_DEVICE_VHOST_QUEUE_H
@@ -10,8 +13,9 @@
 #include "device/vhost_msg.h"
 #include "device/virtqueue.h"
 
-/* Descriptors served before other events of the loop get their turn. */
-#define VGR_VHOST_TURN 65536u
+/* What a chain costs at least, in entries that the loop is charged with: its place in the rings, a
+ * command's header, a search or two in tables, an object made or freed, an answer. */
+#define VGR_VHOST_CHAIN 64u
 
 struct vgr_vhost_queue {
     struct vgr_vq vq;
@@ -23,7 +27,8 @@ struct vgr_vhost_queue {
     /* Kicked, for the first time, and nothing is there. May be NULL. */
     void (*kicked_empty)(struct vgr_vhost_queue *q);
     struct vgr_watch kick;
-    int kick_fd; /* owned, as the call descriptor in vq; -1: none */
+    struct vgr_again again; /* there may be more chains */
+    int kick_fd;            /* owned, as the call descriptor in vq; -1: none */
     bool enabled;
     bool has_addr;
     bool broken;    /* not to be started before it is set up anew */

@@ -129,7 +129,7 @@ void vgr_vq_stop(struct vgr_vq *q)
 struct gather {
     struct vgr_vq *q;
     size_t n, n_in;
-    uint64_t in_bytes;
+    uint64_t in_bytes, bytes;
 };
 
 static int add_piece(struct gather *g, uint8_t *base, size_t len, bool writable)
@@ -167,11 +167,15 @@ static int add_desc(struct gather *g, const struct vgr_vq_desc *d)
         return -EBADMSG; /* readable after writable */
     if (!writable)
         g->in_bytes += left;
+    g->bytes += left;
+    if (g->bytes > VGR_VQ_MAX_BYTES)
+        return -EBADMSG;
     while (left) {
         uint64_t n;
         uint8_t *base = vgr_guestmem_at(g->q->mem, addr, left, &n);
         int err;
 
+        g->q->work++;
         if (!base)
             return -EBADMSG;
         err = add_piece(g, base, n, writable);

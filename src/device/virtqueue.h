@@ -44,6 +44,8 @@
 /* Descriptors of one indirect table: `next` reaches no further. A page list of 4 GiB in single pages
  * takes 16 MiB of entries, which Linux scatters over 4096 descriptors. */
 #define VGR_VQ_MAX_INDIRECT (64u << 10)
+/* Bytes of one chain, those to read and those to write: such a page list twice over. */
+#define VGR_VQ_MAX_BYTES (32u << 20)
 
 struct vgr_vq_desc {
     uint64_t addr;
@@ -75,7 +77,7 @@ struct vgr_vq {
     uint16_t used_idx;
     uint16_t signalled;  /* used_idx at the last decision to notify */
     int call_fd;         /* eventfd of the driver's interrupt, -1: none */
-    uint64_t work;       /* descriptors looked at, ever */
+    uint64_t work;       /* descriptors and pieces of them looked at, ever */
     uint64_t interrupts; /* sent, ever */
     struct iovec *iov;   /* of the chain popped last */
     size_t iov_cap;

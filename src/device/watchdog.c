@@ -6,6 +6,7 @@
 #include "common/log.h"
 
 #define MS       1000000u
+#define READS    3u /* of a queue that computes */
 #define GRACE_NS ((uint64_t)VGR_WATCHDOG_GRACE_MS * MS)
 
 static void timer_ended(struct vgr_timer *t);
@@ -55,6 +56,7 @@ static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
     if (w->killed)
         return d->limit_ns;
     queues = vgr_worker_queues(w);
+    vgr_loop_charge(d->loop, VGR_WORK_CALLS, 1 + READS * (unsigned)__builtin_popcount(queues));
     for (unsigned q = 0; queues >> q; q++) {
         int64_t of_queue = queues >> q & 1 ? left_of(d, w, q, now) : left;
 
@@ -67,20 +69,44 @@ static uint64_t look(struct vgr_watchdog *d, struct vgr_worker *w)
     return GRACE_NS;
 }
 
+static void go_on(struct vgr_again *a);
+
+/* Looks at the next workers; from the youngest on, their numbers fall. */
+static void look_on(struct vgr_watchdog *d)
+{
+    unsigned n = 0;
+
+    for (struct vgr_worker *w = d->pool->first; w; w = w->next) {
+        uint64_t left;
+
+        if (w->number >= d->number)
+            continue;
+        if (n++ == VGR_WATCHDOG_TURN) {
+            vgr_loop_again(d->loop, &d->again, go_on);
+            return;
+        }
+        d->number = w->number;
+        left = look(d, w);
+        if (left < d->next_ns)
+            d->next_ns = left;
+    }
+    arm(d, d->next_ns);
+}
+
+static void go_on(struct vgr_again *a)
+{
+    look_on(vgr_container_of(a, struct vgr_watchdog, again));
+}
+
 static void timer_ended(struct vgr_timer *t)
 {
     struct vgr_watchdog *d = vgr_container_of(t, struct vgr_watchdog, timer);
-    uint64_t next = d->limit_ns;
 
     if (!d->pool->alive)
         return;
-    for (struct vgr_worker *w = d->pool->first; w; w = w->next) {
-        uint64_t left = look(d, w);
-
-        if (left < next)
-            next = left;
-    }
-    arm(d, next);
+    d->number = UINT32_MAX;
+    d->next_ns = d->limit_ns;
+    look_on(d);
 }
 
 void vgr_watchdog_init(struct vgr_watchdog *d, struct vgr_loop *loop, struct vgr_worker_pool *pool,
@@ -94,10 +120,11 @@ void vgr_watchdog_finish(struct vgr_watchdog *d)
 {
     d->pool->watchdog = NULL;
     vgr_timer_stop(&d->timer);
+    vgr_again_stop(&d->again);
 }
 
 void vgr_watchdog_started(struct vgr_watchdog *d)
 {
-    if (!vgr_timer_runs(&d->timer))
+    if (!vgr_timer_runs(&d->timer) && !d->again.loop)
         arm(d, d->limit_ns);
 }

@@ -26,12 +26,16 @@
 #include "device/worker.h"
 
 #define VGR_WATCHDOG_GRACE_MS 500u
+#define VGR_WATCHDOG_TURN     32u /* workers looked at in one turn of the loop */
 
 struct vgr_watchdog {
     struct vgr_timer timer;
+    struct vgr_again again; /* in the middle of a look at all workers */
     struct vgr_worker_pool *pool;
     struct vgr_loop *loop;
     uint64_t limit_ns;
+    uint32_t number;  /* in the middle: of the worker looked at last */
+    uint64_t next_ns; /* when to look again, for all as far as they were looked at */
 };
 
 /* Watches the workers that `pool` starts from now on, with `limit_ms` for a graph. */

@@ -56,7 +56,8 @@ static void unblock_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* In the child: puts the descriptors where boot.h wants them, closes all others, becomes the worker.
+/* In the child: puts the descriptors where boot.h wants them (-1: /dev/null), closes all others, becomes the
+ * worker.
  * Every source is first moved above the targets, or a dup2() could overwrite one still needed. */
 static void __attribute__((noreturn)) become_worker(const char *path, char **env, pid_t parent,
                                                     const int *sources, unsigned n)
@@ -74,7 +75,7 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
     if (null < 0 || dup2(null, STDIN_FILENO) < 0)
         goto fail;
     for (unsigned i = 0; i < n; i++) {
-        moved[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, (int)first_free);
+        moved[i] = fcntl(sources[i] < 0 ? null : sources[i], F_DUPFD_CLOEXEC, (int)first_free);
         if (moved[i] < 0)
             goto fail;
     }
@@ -109,8 +110,9 @@ static int write_all(int fd, const void *buf, size_t len)
 
 /* The boot file of context `number`, or -errno. */
 static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, unsigned slot,
-                          const struct vgr_arena *arena)
+                          const struct vgr_worker_job *job)
 {
+    const struct vgr_arena *arena = &job->arena;
     struct vgr_boot boot = {
         .magic = VGR_BOOT_MAGIC,
         .n_fds = arena->n_files,
@@ -120,6 +122,7 @@ static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, u
         .context = number,
         .n_devices = pool->n_devices,
         .account_slot = slot,
+        .client = job->client,
         .memory_limit = pool->memory_limit,
         .context_memory_limit = pool->context_memory_limit,
         .sandbox = pool->sandbox,
@@ -204,7 +207,9 @@ static void forget(struct vgr_worker *w)
     struct vgr_worker_pool *pool = w->pool;
 
     vgr_worker_keep(w);
-    if (!w->killed)
+    if (w->refused)
+        pool->refused++;
+    else if (!w->killed)
         pool->failed++;
     if (w->prev)
         w->prev->next = w->next;
@@ -238,6 +243,8 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
     if (waitid(P_PIDFD, (id_t)watch->fd, &si, WEXITED | WNOHANG) < 0 || !si.si_pid)
         return;
     describe_end(&si, reason, sizeof(reason));
+    w->refused = si.si_code == CLD_EXITED && si.si_status == VGR_BOOT_REFUSED;
+    vgr_loop_charge(w->pool->loop, VGR_WORK_CALLS, VGR_COUNTS_QUEUES + 8);
     vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
             (int)w->pid, reason);
     forget(w);
@@ -245,9 +252,10 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
 }
 
 int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
-                     const struct vgr_arena *arena, int doorbell, int wakeup,
+                     const struct vgr_worker_job *job,
                      void (*exited)(struct vgr_worker *w, const char *reason))
 {
+    const struct vgr_arena *arena = &job->arena;
     int sources[VGR_BOOT_FILES_FD + VGR_BOOT_MAX_FILES];
     unsigned n = 0;
     pid_t parent = getpid();
@@ -274,7 +282,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         err = -ENOMEM;
         goto out;
     }
-    boot_fd = make_boot_file(pool, w->number, w->slot, arena);
+    boot_fd = make_boot_file(pool, w->number, w->slot, job);
     if (boot_fd < 0) {
         err = boot_fd;
         goto out;
@@ -285,13 +293,16 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         goto out;
     }
     sources[n++] = boot_fd;
-    sources[n++] = doorbell;
-    sources[n++] = wakeup;
+    sources[n++] = job->client ? -1 : job->line;
     sources[n++] = w->counts_fd;
     sources[n++] = pool->account_fd;
+    if (job->client)
+        sources[n++] = job->conn;
     for (unsigned i = 0; i < arena->n_files; i++)
         sources[n++] = arena->files[i];
 
+    vgr_loop_charge(pool->loop, VGR_WORK_PROCESSES, 1);
+    vgr_loop_charge(pool->loop, VGR_WORK_BYTES, arena->n_runs * sizeof(*arena->runs));
     w->pid = fork();
     if (w->pid < 0) {
         err = -errno;
@@ -424,7 +435,7 @@ int vgr_worker_list_devices(const char *path, const char *const *devices, unsign
 int vgr_worker_probe(const struct vgr_worker_pool *pool)
 {
     char *argv[] = {(char *)"vgr-worker", (char *)"--probe", NULL};
-    const struct vgr_arena none = {0};
+    const struct vgr_worker_job none = {0};
     int fd = make_boot_file(pool, 0, 0, &none);
     int ret;
 

@@ -6,7 +6,7 @@
  * -------------------
  *
  * A worker is started with fork and exec and gets the descriptors that worker/boot.h lists, nothing
- * else. Its end is learnt from a pidfd in the event loop; nobody ever waits for it in a call. A
+ * else. Those of a client it receives itself: the front never has them. Its end is learnt from a pidfd in the event loop; nobody ever waits for it in a call. A
  * worker may be stuck in a GPU driver for as long as it likes: SIGKILL is sent, `exited` is called
  * whenever it is really gone. Only then are the arena's pages free of it, so an owner that lends out
  * guest memory keeps that memory from being reused until `exited`.
@@ -53,11 +53,11 @@ struct vgr_worker_pool {
     uint32_t last_number;
     struct vgr_worker *first; /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
-    uint64_t started_ns;               /* CLOCK_REALTIME; the owner's to set */
-    uint64_t opened;                   /* workers started */
-    uint64_t refused;                  /* contexts that got none; counted by the fronts */
-    uint64_t failed;                   /* workers that ended by themselves */
-    uint64_t timed_out;                /* workers that the watchdog ended */
+    uint64_t started_ns; /* CLOCK_REALTIME; the owner's to set */
+    uint64_t opened;     /* workers started */
+    uint64_t refused;    /* contexts that got none, or whose worker refused the client */
+    uint64_t failed;     /* workers that ended by themselves */
+    uint64_t timed_out;  /* workers that the watchdog ended */
     uint64_t ended[VGR_COUNTER_COUNT]; /* sums over the workers that are gone */
     uint64_t front_ended[VGR_FRONT_COUNT];
 };
@@ -69,6 +69,15 @@ struct vgr_arena {
     unsigned n_files;
     const struct vgr_boot_run *runs;
     unsigned n_runs;
+};
+
+/* What a worker starts with: an arena and its end of a line (common/line.h), or the connection of a client
+ * that has sent both. */
+struct vgr_worker_job {
+    struct vgr_arena arena;
+    int line;
+    enum vgr_boot_client client; /* if it is one, only arena.size and conn count */
+    int conn;
 };
 
 /* How the guest of a worker is attached. */
@@ -86,6 +95,7 @@ struct vgr_worker {
     uint32_t number; /* of the context, for log lines */
     uint32_t slot;   /* in the account of device memory */
     bool killed;
+    bool refused; /* it has refused what its client handed over, and told the client */
     enum vgr_attachment attached; /* how its guest is; set by the front after the start */
     uint64_t front[VGR_FRONT_COUNT];
     int counts_fd; /* struct vgr_counts_page, one for each queue */
@@ -105,10 +115,10 @@ struct vgr_worker {
 /* Makes what all workers share, if it is not there; the first start does so, too. 0 or -errno. */
 int vgr_worker_pool_prepare(struct vgr_worker_pool *pool);
 
-/* Starts a worker on `arena` and sets w->number. `doorbell` and `wakeup` are eventfds. All
- * descriptors stay the caller's. Returns 0 or -errno; -EUSERS: the limit is reached. */
+/* Starts a worker on `job` and sets w->number. All descriptors stay the caller's. Returns 0 or -errno;
+ * -EUSERS: the limit is reached. */
 int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
-                     const struct vgr_arena *arena, int doorbell, int wakeup,
+                     const struct vgr_worker_job *job,
                      void (*exited)(struct vgr_worker *w, const char *reason));
 
 /* Reads a live worker's counters into w->seen, the sums of its queues, and what else it tells into

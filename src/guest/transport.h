@@ -19,8 +19,8 @@ struct vgr_transport {
     uint8_t *arena; /* NULL until arena() */
     uint64_t arena_size;
     int fd;            /* render node or socket */
-    int doorbell;      /* direct: eventfd; -1 */
-    int wakeup;        /* direct: eventfd; -1 */
+    int line;          /* direct: doorbells go, wake-ups come; -1 */
+    int workers;       /* direct: the worker's end of it, until it is sent; -1 */
     int memory;        /* direct: memfd; -1 */
     int fence;         /* drm: of a sleep that was not answered yet; -1 */
     uint32_t resource; /* drm: of the arena */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The direct front: a SOCK_SEQPACKET socket that carries the capset, then one submission with three
- * descriptors. After that nothing is sent; hang-up means that the other end is gone.
+ * The direct front: a SOCK_STREAM socket that carries the capset, then one submission with two
+ * descriptors. After that nothing is sent but, at most, a notice that the context is over, which goes into the
+ * control page as if the worker had written it; hang-up means that the other end is gone.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -33,22 +33,23 @@ static void direct_drop(struct vgr_transport *t)
         munmap(t->arena, t->arena_size);
     t->arena = NULL;
     close_fd(&t->memory);
-    close_fd(&t->doorbell);
-    close_fd(&t->wakeup);
+    close_fd(&t->line);
+    close_fd(&t->workers);
 }
 
 static int direct_arena(struct vgr_transport *t, uint64_t size)
 {
+    int ends[2], err;
     void *p;
-    int err;
 
     t->arena_size = size;
     t->memory = memfd_create("vgr-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    t->doorbell = eventfd(0, EFD_CLOEXEC);
-    t->wakeup = eventfd(0, EFD_CLOEXEC);
-    if (t->memory < 0 || t->doorbell < 0 || t->wakeup < 0 || ftruncate(t->memory, (off_t)size) ||
-        fcntl(t->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
+    if (t->memory < 0 || ftruncate(t->memory, (off_t)size) ||
+        fcntl(t->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
         goto fail;
+    t->line = ends[0];
+    t->workers = ends[1];
     p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->memory, 0);
     if (p == MAP_FAILED)
         goto fail;
@@ -68,7 +69,7 @@ static int direct_open(struct vgr_transport *t)
         .op = VGR_SUBMIT_OPEN,
         .size = t->arena_size,
     };
-    int fds[VGR_DIRECT_NFDS] = {t->memory, t->doorbell, t->wakeup};
+    int fds[VGR_DIRECT_NFDS] = {t->memory, t->workers};
     union {
         struct cmsghdr align;
         char buf[CMSG_SPACE(sizeof(fds))];
@@ -86,36 +87,63 @@ static int direct_open(struct vgr_transport *t)
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(fds));
     memcpy(CMSG_DATA(c), fds, sizeof(fds));
-    return sendmsg(t->fd, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(submit) ? 0 : -errno;
+    if (sendmsg(t->fd, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof(submit))
+        return -errno;
+    close_fd(&t->workers);
+    return 0;
 }
 
+/* A full line has a ring waiting in it. */
 static int direct_doorbell(struct vgr_transport *t)
 {
-    uint64_t one = 1;
+    ssize_t n = send(t->line, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-    return write(t->doorbell, &one, sizeof(one)) < 0 ? -errno : 0;
+    return n < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+/* Takes a notice, if one has come. The first reason that the page has is the true one. */
+static void take_notice(struct vgr_transport *t)
+{
+    struct vgr_control *ctl = (struct vgr_control *)t->arena;
+    struct vgr_notice notice;
+
+    if (recv(t->fd, &notice, sizeof(notice), MSG_DONTWAIT) != (ssize_t)sizeof(notice) || !ctl ||
+        notice.magic != VGR_MAGIC ||
+        __atomic_load_n(&ctl->state, __ATOMIC_ACQUIRE) == VGR_STATE_FAILED)
+        return;
+    notice.text[sizeof(notice.text) - 1] = '\0';
+    memcpy(ctl->error_text, notice.text, sizeof(ctl->error_text));
+    ctl->error = notice.error;
+    __atomic_store_n(&ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
 }
 
 static void direct_sleep(struct vgr_transport *t, int64_t timeout_ns)
 {
     struct pollfd p[2] = {
-        {.fd = t->wakeup, .events = POLLIN},
-        {.fd = t->fd, .events = POLLRDHUP},
+        {.fd = t->line, .events = POLLIN},
+        {.fd = t->fd, .events = POLLIN | POLLRDHUP},
     };
     struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-    uint64_t count;
+    char bytes[64];
 
-    if (ppoll(p, 2, &ts, NULL) > 0 && (p[0].revents & POLLIN)) {
-        if (read(t->wakeup, &count, sizeof(count)) < 0)
-            return; /* Nothing in it after all: the caller looks again anyway. */
-    }
+    if (ppoll(p, 2, &ts, NULL) <= 0)
+        return;
+    if (p[1].revents & POLLIN)
+        take_notice(t);
+    if (p[0].revents & POLLIN && recv(t->line, bytes, sizeof(bytes), MSG_DONTWAIT) < 0)
+        return; /* Nothing in it after all: the caller looks again anyway. */
 }
 
+/* What was said before the end is taken first. */
 static bool direct_alive(struct vgr_transport *t)
 {
-    struct pollfd p = {.fd = t->fd, .events = POLLRDHUP};
+    struct pollfd p = {.fd = t->fd, .events = POLLIN | POLLRDHUP};
 
-    return poll(&p, 1, 0) <= 0 || !(p.revents & (POLLHUP | POLLRDHUP | POLLERR));
+    if (poll(&p, 1, 0) <= 0)
+        return true;
+    if (p.revents & POLLIN)
+        take_notice(t);
+    return !(p.revents & (POLLHUP | POLLRDHUP | POLLERR));
 }
 
 static void direct_close(struct vgr_transport *t)
@@ -145,14 +173,14 @@ int vgr_transport_direct(struct vgr_transport *t, const char *path)
     int err;
 
     *t = (struct vgr_transport){
-        .ops = &direct_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1};
+        .ops = &direct_ops, .fd = -1, .line = -1, .workers = -1, .memory = -1};
 
     if (strlen(path) >= sizeof(addr.sun_path)) {
         vgr_say_error("VGR_DIRECT: path is too long for a socket: %s", path);
         return -ENAMETOOLONG;
     }
     strcpy(addr.sun_path, path);
-    t->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    t->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (t->fd < 0 || connect(t->fd, (struct sockaddr *)&addr, sizeof(addr))) {
         err = -errno;
         vgr_say_error("cannot connect to %s: %s", path, strerror(errno));
@@ -160,7 +188,8 @@ int vgr_transport_direct(struct vgr_transport *t, const char *path)
     }
 
     p.fd = t->fd;
-    n = poll(&p, 1, GREETING_MS) == 1 ? recv(t->fd, &t->capset, sizeof(t->capset), 0) : 0;
+    n = poll(&p, 1, GREETING_MS) == 1 ? recv(t->fd, &t->capset, sizeof(t->capset), MSG_DONTWAIT)
+                                      : 0;
     if (n != (ssize_t)sizeof(t->capset) || t->capset.magic != VGR_MAGIC) {
         vgr_say_error("%s is not the socket of a vgr-device", path);
         err = -EPROTO;

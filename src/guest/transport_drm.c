@@ -428,7 +428,7 @@ static int is_render_node(const struct dirent *d)
 }
 
 static const struct vgr_transport none = {
-    .ops = &drm_ops, .fd = -1, .doorbell = -1, .wakeup = -1, .memory = -1, .fence = -1};
+    .ops = &drm_ops, .fd = -1, .line = -1, .workers = -1, .memory = -1, .fence = -1};
 
 /* Where the node is now: if its driver is bound anew while we hold the old one, it gets another name. */
 static void find_node(const struct vgr_node *node, char path[VGR_NODE_SIZE])

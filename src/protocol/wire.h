@@ -127,12 +127,25 @@ enum vgr_bridge_ring {
 
 /* ---- Direct front --------------------------------------------------------------------------- */
 
-/* A SOCK_SEQPACKET unix socket. The server sends struct vgr_capset on accept. The client answers
- * with one struct vgr_submit of op VGR_SUBMIT_OPEN (resource 0) and three descriptors as SCM_RIGHTS:
- * the arena's memfd (sealed against shrinking), the doorbell eventfd (guest writes, worker reads)
- * and the wake-up eventfd (worker writes, guest reads). Nothing else is sent. Either end closes the
- * socket to end the context. */
-#define VGR_DIRECT_NFDS 3
+/* A SOCK_STREAM unix socket. The server sends struct vgr_capset on accept. The client answers with one
+ * struct vgr_submit of op VGR_SUBMIT_OPEN (resource 0) and two descriptors as SCM_RIGHTS: the arena's
+ * memfd, sealed against shrinking, and one end of a pair of stream sockets, the line: a byte to the
+ * worker is a doorbell, a byte from it a wake-up, and whoever reads takes all there is. The client sends
+ * nothing else. Either end closes the socket to end the context.
+ *
+ * A context that ends without its worker's word in the control page (it is refused, the worker died or ran
+ * for too long) ends with a struct vgr_notice on the socket. Nobody but the client and its worker writes to
+ * the arena. */
+#define VGR_DIRECT_NFDS 2
+
+#define VGR_NOTICE_TEXT 256u
+
+struct vgr_notice {
+    uint32_t magic; /* VGR_MAGIC */
+    uint32_t error; /* enum vgr_error */
+    char text[VGR_NOTICE_TEXT];
+};
+static_assert(sizeof(struct vgr_notice) == 264, "wire");
 
 /* ---- Control page --------------------------------------------------------------------------- */
 

@@ -6,15 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/broker.h"
 #include "common/fds.h"
+#include "common/line.h"
 #include "common/log.h"
-#include "device/broker.h"
 #include "device/control.h"
 #include "virgl/bridge.h"
 #include "virgl/service.h"
@@ -23,7 +23,7 @@
 #define BUSY_TRIES 50
 #define BUSY_MS    2
 
-/* A link has a connection, two eventfds, a file of its arena's, and that is mostly a blob with its own. */
+/* A link has a connection, a line, a file of its arena's, and that is mostly a blob with its own. */
 #define SHARE_OF_A_LINK 16u
 
 static struct vgr_link *links;
@@ -68,14 +68,7 @@ struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bri
     if (!l)
         return NULL;
     l->conn.fd = l->wakeup.fd = -1;
-    l->wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    /* The worker sleeps in a read of this one. Our writes cannot block: nobody rings 2^64 times. */
-    l->doorbell = eventfd(0, EFD_CLOEXEC);
-    if (l->wakeup_fd < 0 || l->doorbell < 0) {
-        if (l->wakeup_fd >= 0)
-            close(l->wakeup_fd);
-        if (l->doorbell >= 0)
-            close(l->doorbell);
+    if (vgr_line_make(&l->line, &l->workers)) {
         free(l);
         return NULL;
     }
@@ -100,6 +93,13 @@ static void give_back(struct vgr_fence **f)
     *f = NULL;
 }
 
+static void close_workers_end(struct vgr_link *l)
+{
+    if (l->workers >= 0)
+        close(l->workers);
+    l->workers = -1;
+}
+
 /* The worker is gone, and the arena's pages are free of it. */
 static void gone(struct vgr_link *l)
 {
@@ -113,8 +113,8 @@ static void gone(struct vgr_link *l)
         vgr_loop_close(the_loop, &l->conn);
         vgr_loop_del(the_loop, &l->wakeup);
     }
-    close(l->wakeup_fd);
-    close(l->doorbell);
+    close(l->line);
+    close_workers_end(l);
     vgr_ram_free(&l->ram);
     if (l->prev)
         l->prev->next = l->next;
@@ -172,7 +172,7 @@ bool vgr_links_have_ram(void)
 
 void vgr_link_doorbell(struct vgr_link *l)
 {
-    vgr_event_signal(l->doorbell);
+    vgr_line_ring(l->line);
 }
 
 void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
@@ -187,17 +187,26 @@ void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
     l->wait_until = vgr_now_ms() + VGR_LINK_HOLD_MS;
 }
 
-static void worker_wakes(struct vgr_watch *w, uint32_t events)
+/* With the lock. */
+static void wake_guest(struct vgr_link *l)
 {
-    struct vgr_link *l = vgr_container_of(w, struct vgr_link, wakeup);
-
-    if (!vgr_event_read(w->fd))
-        return;
-    pthread_mutex_lock(&vgr_bridge_lock);
     if (l->wait)
         give_back(&l->wait);
     else
         l->woken = true;
+}
+
+static void worker_wakes(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_link *l = vgr_container_of(w, struct vgr_link, wakeup);
+    int got = vgr_line_take(w->fd);
+
+    if (got < 0)
+        vgr_loop_del(the_loop, w); /* the worker has closed its end: it will not wake anybody */
+    if (got <= 0)
+        return;
+    pthread_mutex_lock(&vgr_bridge_lock);
+    wake_guest(l);
     pthread_mutex_unlock(&vgr_bridge_lock);
     vgr_fences_deliver();
 }
@@ -217,14 +226,19 @@ uint32_t vgr_links_expire(void)
 
 /* ---- The broker ---- */
 
-static void broker_says(struct vgr_watch *w, uint32_t events)
+/* The broker has sent a notice: the worker has not said, or could not say, why the context is over. */
+static void noticed(struct vgr_link *l, struct vgr_notice *notice)
 {
-    struct vgr_link *l = vgr_container_of(w, struct vgr_link, conn);
-    struct vgr_broker_hello hello;
-    ssize_t n = recv(w->fd, &hello, sizeof(hello), MSG_DONTWAIT);
+    notice->text[sizeof(notice->text) - 1] = '\0';
+    pthread_mutex_lock(&vgr_bridge_lock);
+    tell(l, notice->error, notice->text);
+    wake_guest(l);
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    vgr_fences_deliver();
+}
 
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-        return; /* its greeting */
+static void broker_gone(struct vgr_link *l)
+{
     pthread_mutex_lock(&vgr_bridge_lock);
     vgr_debug("guest context %u: its worker is gone", l->id);
     /* The broker has said why, if it still could. */
@@ -233,6 +247,29 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
     gone(l);
     pthread_mutex_unlock(&vgr_bridge_lock);
     vgr_fences_deliver();
+}
+
+/* Its greeting, a notice, or the end. Each was sent as a whole. */
+static void broker_says(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_link *l = vgr_container_of(w, struct vgr_link, conn);
+    union {
+        uint32_t magic;
+        struct vgr_broker_hello hello;
+        struct vgr_notice notice;
+    } m;
+    size_t want = l->greeted ? sizeof(m.notice) : sizeof(m.hello);
+    ssize_t n = recv(w->fd, &m, want, MSG_DONTWAIT);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0 || n != (ssize_t)want) {
+        broker_gone(l);
+        return;
+    }
+    if (l->greeted && m.notice.magic == VGR_MAGIC)
+        noticed(l, &m.notice);
+    l->greeted = true;
 }
 
 /* A memfd with the runs. */
@@ -270,7 +307,7 @@ static int send_open(const struct vgr_link *l, int conn)
         .n_files = l->ram.n_files,
         .size = l->ram.size,
     };
-    int fds[VGR_BROKER_MAX_FDS] = {make_runs_file(&l->ram), l->doorbell, l->wakeup_fd};
+    int fds[VGR_BROKER_MAX_FDS] = {make_runs_file(&l->ram), l->workers};
     ssize_t n;
 
     if (fds[0] < 0)
@@ -308,8 +345,9 @@ static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
         err = -ECANCELED;
     if (!err)
         err = send_open(l, conn);
+    close_workers_end(l);
     if (!err)
-        err = vgr_loop_add(loop, &l->wakeup, l->wakeup_fd, EPOLLIN, worker_wakes);
+        err = vgr_loop_add(loop, &l->wakeup, l->line, EPOLLIN, worker_wakes);
     if (!err)
         err = vgr_loop_add(loop, &l->conn, conn, EPOLLIN, broker_says);
     free(l->ram.runs);

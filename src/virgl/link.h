@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * link.h - a context's worker, as the bridge sees it: a connection to the broker, a doorbell, a
- * wake-up, and the fences that wait for the worker.
+ * link.h - a context's worker, as the bridge sees it: a connection to the broker, a line to the worker, and
+ * the fences that wait for it.
  *
  * A link is made by the monitor's thread when a context opens its arena and is freed by the service
  * thread when the worker is gone, which may be after the context, or the whole machine, has ended.
@@ -24,15 +24,16 @@ struct vgr_bridge_resource;
 
 struct vgr_link {
     struct vgr_watch conn;   /* to the broker; the service thread's */
-    struct vgr_watch wakeup; /* of wakeup_fd */
-    int wakeup_fd;           /* eventfd, from the worker */
-    int doorbell;            /* eventfd, to the worker */
+    struct vgr_watch wakeup; /* of `line` */
+    int line;                /* to the worker: doorbells go, wake-ups come */
+    int workers;             /* the worker's end, until it is sent; -1 */
     struct vgr_link *prev, *next;
     struct vgr_ram ram;        /* the runs until they are sent, the files for the control page */
     struct vgr_boot_run first; /* where the control page is */
     uint32_t id;               /* the guest's number of the context, for log lines */
     bool guest_ram;            /* the arena is the guest's memory, no blob */
     bool started;              /* the service thread has seen it */
+    bool greeted;              /* by the broker */
     bool ending;               /* the worker shall end */
     struct vgr_bridge_context *context; /* NULL: it has ended */
     struct vgr_bridge_resource *arena;  /* NULL: its memory may not be written any more */

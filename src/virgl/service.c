@@ -12,8 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/broker.h"
 #include "common/log.h"
-#include "device/broker.h"
 #include "virgl/bridge.h"
 #include "virgl/fences.h"
 #include "virgl/link.h"

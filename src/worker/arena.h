@@ -29,8 +29,9 @@ static inline struct vgr_control *vgr_arena_control(const struct vgr_arena *a)
 /* Reads the head of the boot file and checks it. -errno. */
 int vgr_boot_read(struct vgr_boot *boot);
 
-/* Maps the runs of the boot file in one linear range and closes the files; fills *boot. -errno. */
-int vgr_arena_map(struct vgr_arena *arena, struct vgr_boot *boot);
+/* Maps the arena in one linear range and closes all files by which that was done; `boot` has been read.
+ * Returns 0 or -errno. -ECONNREFUSED: what a client has handed over is not to be used; it was told. */
+int vgr_arena_map(struct vgr_arena *arena, const struct vgr_boot *boot);
 
 /* Where `len` bytes at arena offset `off` lie, or NULL if that is not all inside the heap. */
 static inline void *vgr_arena_heap(const struct vgr_arena *a, uint64_t off, uint64_t len)

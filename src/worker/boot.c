@@ -10,16 +10,25 @@
 
 #include "common/log.h"
 #include "worker/arena.h"
+#include "worker/handover.h"
 
 int vgr_boot_read(struct vgr_boot *boot)
 {
     bool whole = pread(VGR_BOOT_FD, boot, sizeof(*boot), 0) == (ssize_t)sizeof(*boot);
 
     if (!whole || boot->magic != VGR_BOOT_MAGIC || boot->n_devices > VGR_BOOT_MAX_DEVICES ||
-        boot->sandbox.n_groups > VGR_BOOT_MAX_GROUPS)
+        boot->sandbox.n_groups > VGR_BOOT_MAX_GROUPS || boot->client > VGR_BOOT_BROKER)
         return -EPROTO;
     return 0;
 }
+
+/* Where the arena's pages are. */
+struct source {
+    const struct vgr_boot_run *runs;
+    uint32_t n_runs;
+    const int *files;
+    uint32_t n_files;
+};
 
 static int read_runs(const struct vgr_boot *boot, struct vgr_boot_run **runs)
 {
@@ -38,51 +47,86 @@ static int read_runs(const struct vgr_boot *boot, struct vgr_boot_run **runs)
     return 0;
 }
 
-static int map_runs(const struct vgr_boot *boot, const struct vgr_boot_run *runs, uint8_t *base)
+static int map_runs(const struct source *s, uint8_t *base, uint64_t size)
 {
     uint64_t at = 0;
 
-    for (uint32_t i = 0; i < boot->n_runs; i++) {
-        if (runs[i].file >= boot->n_fds || runs[i].length > boot->arena_size - at)
+    for (uint32_t i = 0; i < s->n_runs; i++) {
+        const struct vgr_boot_run *run = &s->runs[i];
+
+        if (run->file >= s->n_files || run->length > size - at)
             return -EPROTO;
-        if (mmap(base + at, runs[i].length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                 VGR_BOOT_FILES_FD + (int)runs[i].file, (off_t)runs[i].offset) == MAP_FAILED)
+        if (mmap(base + at, run->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                 s->files[run->file], (off_t)run->offset) == MAP_FAILED)
             return -errno;
-        at += runs[i].length;
+        at += run->length;
     }
-    return at == boot->arena_size ? 0 : -EPROTO;
+    return at == size ? 0 : -EPROTO;
 }
 
-int vgr_arena_map(struct vgr_arena *arena, struct vgr_boot *boot)
+static int map(struct vgr_arena *arena, const struct source *s, uint64_t size)
 {
-    struct vgr_boot_run *runs;
-    void *base;
-    int ret;
+    void *base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int err;
 
-    ret = vgr_boot_read(boot);
-    if (!ret)
-        ret = read_runs(boot, &runs);
-    if (ret)
-        return ret;
-
-    base =
-        mmap(NULL, boot->arena_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) {
-        ret = -errno;
-    } else {
-        ret = map_runs(boot, runs, base);
-        if (ret)
-            munmap(base, boot->arena_size);
+    if (base == MAP_FAILED)
+        return -errno;
+    err = map_runs(s, base, size);
+    if (err) {
+        munmap(base, size);
+        return err;
     }
+    arena->base = base;
+    arena->size = size;
+    return 0;
+}
+
+static int map_from_boot_file(struct vgr_arena *arena, const struct vgr_boot *boot)
+{
+    int files[VGR_BOOT_MAX_FILES];
+    struct vgr_boot_run *runs;
+    struct source s = {.n_runs = boot->n_runs, .files = files, .n_files = boot->n_fds};
+    int err = read_runs(boot, &runs);
+
+    if (err)
+        return err;
+    for (uint32_t i = 0; i < boot->n_fds; i++)
+        files[i] = VGR_BOOT_FILES_FD + (int)i;
+    s.runs = runs;
+    err = map(arena, &s, boot->arena_size);
     free(runs);
+    for (uint32_t i = 0; i < boot->n_fds; i++)
+        close(files[i]);
+    return err;
+}
+
+/* What is refused is not closed: the end of the process does that, and does not linger over it. */
+static int map_from_client(struct vgr_arena *arena, const struct vgr_boot *boot)
+{
+    struct vgr_handover h = {0};
+    const char *why = vgr_handover_receive(&h, VGR_BOOT_CONN_FD, boot);
+    struct source s = {h.runs, h.n_runs, h.files, h.n_files};
+    int err = 0;
+
+    if (!why)
+        err = map(arena, &s, boot->arena_size);
+    if (!why && !err && dup2(h.line, VGR_BOOT_LINE_FD) < 0)
+        err = -errno;
+    if (why || err) {
+        why = why ? why : strerror(-err);
+        vgr_warn("a client is refused: %s", why);
+        vgr_handover_refuse(VGR_BOOT_CONN_FD, why);
+        return -ECONNREFUSED;
+    }
+    vgr_handover_free(&h);
+    close(VGR_BOOT_CONN_FD);
+    return 0;
+}
+
+int vgr_arena_map(struct vgr_arena *arena, const struct vgr_boot *boot)
+{
+    int err = boot->client ? map_from_client(arena, boot) : map_from_boot_file(arena, boot);
 
     close(VGR_BOOT_FD);
-    for (uint32_t i = 0; i < boot->n_fds; i++)
-        close(VGR_BOOT_FILES_FD + (int)i);
-    if (ret)
-        return ret;
-
-    arena->base = base;
-    arena->size = boot->arena_size;
-    return 0;
+    return err;
 }

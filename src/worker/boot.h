@@ -8,15 +8,20 @@
  *
  *   0,1,2  /dev/null, the front's stdout, the front's stderr (log lines)
  *   3      boot file: a memfd with struct vgr_boot, then n_runs x struct vgr_boot_run
- *   4      doorbell: eventfd, watched by the worker
- *   5      wake-up: eventfd, written by the worker
- *   6      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
- *   7      account: a sealed memfd with the device memory of all workers (common/account.h)
- *   8...   n_fds files that hold the arena's pages
+ *   4      line: doorbells come here, wake-ups go here (common/line.h)
+ *   5      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
+ *   6      account: a sealed memfd with the device memory of all workers (common/account.h)
+ *   7...   n_fds files that hold the arena's pages
+ *
+ * A client of a socket (boot.client) sends its arena and its line as descriptors. The front never takes
+ * them: on somebody else's descriptor even close() may wait for its owner, for ever. So the worker finds the
+ * client's connection as descriptor 7, its message still in the queue, /dev/null as descriptor 4 and no
+ * runs, and receives all of it itself (handover.h). Only that worker can come to harm. If it refuses what it
+ * gets, it tells the client by a struct vgr_notice and exits with VGR_BOOT_REFUSED.
  *
  * The worker's first act is to map the runs, in order, as one linear arena; then it closes the boot
- * file and the page files, before it reads a byte that the guest wrote. The front has validated the
- * runs; the worker trusts it.
+ * file, the page files and the connection, before it reads a byte that the guest wrote in the arena. The
+ * front has validated the runs of a boot file; the worker trusts it.
  *
  * Then it gives up what it does not need (sandbox.h).
  *
@@ -38,11 +43,11 @@
 
 #define VGR_BOOT_MAGIC       0x544f4f42u
 #define VGR_BOOT_FD          3
-#define VGR_BOOT_DOORBELL_FD 4
-#define VGR_BOOT_WAKEUP_FD   5
-#define VGR_BOOT_COUNTS_FD   6
-#define VGR_BOOT_ACCOUNT_FD  7
-#define VGR_BOOT_FILES_FD    8
+#define VGR_BOOT_LINE_FD     4
+#define VGR_BOOT_COUNTS_FD   5
+#define VGR_BOOT_ACCOUNT_FD  6
+#define VGR_BOOT_FILES_FD    7
+#define VGR_BOOT_CONN_FD     7 /* instead of files */
 #define VGR_BOOT_MAX_FILES   16u
 #define VGR_BOOT_MAX_DEVICES 16u
 #define VGR_BOOT_MAX_GROUPS  8u
@@ -53,6 +58,15 @@
  * changes this one, up to an arena of 4 GiB in single pages. */
 #define VGR_BOOT_DEFAULT_RUNS 60000u
 #define VGR_BOOT_MAX_RUNS     (1u << 20)
+
+#define VGR_BOOT_REFUSED 3 /* exit status, see above */
+
+/* Whose message the worker is to receive. */
+enum vgr_boot_client {
+    VGR_BOOT_NO_CLIENT, /* the arena is in the boot file */
+    VGR_BOOT_DIRECT,    /* protocol/wire.h, direct front */
+    VGR_BOOT_BROKER,    /* common/broker.h */
+};
 
 /* How much of the host a worker gives up (sandbox.h). */
 enum vgr_sandbox_mode {
@@ -74,12 +88,12 @@ struct vgr_boot {
     uint32_t n_fds;
     uint32_t n_runs;
     uint32_t log_level;    /* as in common/log.h */
-    uint64_t arena_size;   /* sum of the runs' lengths; multiple of 4096 */
+    uint64_t arena_size;   /* sum of the runs' lengths, or what the client says; multiple of 4096 */
     uint32_t context;      /* the front's number, for log lines */
     uint32_t n_devices;    /* 0: every GPU, or the CPU where there is none */
     uint32_t account_slot; /* this worker's */
-    uint32_t reserved;
-    uint64_t memory_limit;                  /* device memory of all workers of the front; 0: none */
+    uint32_t client;       /* enum vgr_boot_client */
+    uint64_t memory_limit; /* device memory of all workers of the front; 0: none */
     uint64_t context_memory_limit;          /* of this one; 0: none */
     char devices[VGR_BOOT_MAX_DEVICES][64]; /* names of host devices ("Vulkan0", "CPU") */
     struct vgr_boot_sandbox sandbox;

@@ -147,7 +147,6 @@ static int cmd_buffer_alloc(struct vgr_ctx *c, const void *cmd)
         b->base = ggml_backend_buffer_get_base(b->buffer);
         b->size = ggml_backend_buffer_get_size(b->buffer);
         b->device = m->device;
-        b->generation++;
         vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, b->size);
         ggml_backend_buffer_set_usage(b->buffer, (enum ggml_backend_buffer_usage)m->usage);
         /* Nobody may see what was there before. */
@@ -169,6 +168,7 @@ static int cmd_buffer_free(struct vgr_ctx *c, const void *cmd)
     if (!b)
         return -1;
     vgr_ctx_sync(c);
+    vgr_graph_end_in(c, m->handle);
     vgr_memory_free(c->memory, b->buffer);
     vgr_counts_add(c->counts, VGR_COUNTER_BUFFER_BYTES, -b->size);
     b->buffer = NULL;
@@ -337,17 +337,13 @@ static int cmd_init_tensor(struct vgr_ctx *c, const void *cmd)
 
     if (!b)
         return -1;
+    vgr_ctx_sync(c);
     if (vgr_tensor_describe(c, &t, &m->tensor, &why) ||
         vgr_tensor_place(c, &t, &m->tensor, b->device, &why))
         return vgr_ctx_fail(c, VGR_ERROR_RANGE, "init of %s", why);
     t.op = GGML_OP_NONE;
-    /* The padding that GGML may write after the data must be ours too. */
-    if (ggml_backend_buft_get_alloc_size(c->backends.device[b->device].buft, &t) >
-        b->size - m->tensor.offset)
-        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "init of a tensor without room for its padding");
-    vgr_ctx_sync(c);
-    if (ggml_backend_buffer_init_tensor(b->buffer, &t) != GGML_STATUS_SUCCESS)
-        return vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the host cannot initialize a tensor");
+    if (vgr_tensor_init(c, &t, &m->tensor, &why))
+        return vgr_ctx_fail(c, VGR_ERROR_RANGE, "init of %s", why);
     return 0;
 }
 

@@ -60,7 +60,6 @@ struct vgr_host_buffer {
     uint8_t *base;                /* ggml_backend_buffer_get_base(); may be no real address */
     uint64_t size;
     uint32_t device;
-    uint32_t generation; /* counts allocations of this handle: graphs remember it */
 };
 
 struct vgr_host_stream {
@@ -78,6 +77,8 @@ enum { VGR_CTX_ALIVE, VGR_CTX_FAILING, VGR_CTX_FAILED };
 struct vgr_shared {
     int failed;            /* atomic; VGR_CTX_* */
     uint32_t kept_tensors; /* atomic; in the graphs of all queues */
+    int line_fd;           /* doorbells come here, wake-ups go here (common/line.h) */
+    int nudge_fd;          /* eventfd of this process alone, by which queues wake each other */
     struct vgr_memory memory;
     struct vgr_counts_page *counts; /* one page for each queue, by number */
     /* The life of a further queue's thread; does not return. NULL: none is started (tests). */
@@ -97,9 +98,7 @@ struct vgr_ctx {
     struct vgr_ring_consumer ring;
     struct vgr_names names;   /* of the host */
     struct vgr_names_map map; /* guest's numbers to the host's */
-    int wakeup_fd;
-    int doorbell_fd;
-    int sleep_fd; /* loop.c: an epoll of the doorbell; 0: not made yet */
+    int sleep_fd;             /* loop.c: an epoll of what wakes the queue; 0: not made yet */
 
     uint32_t dirty;                     /* streams that are */
     uint32_t last_run[VGR_MAX_DEVICES]; /* the stream that ran a graph last; 0: none */

@@ -7,17 +7,14 @@
 #include "worker/graph_build.h"
 #include "worker/tensor.h"
 
-/* Lets the buffer prepare tensors that are new to it, then asks the device about every node. */
+/* Asks the device about a node, then lets the buffer prepare what is new to it. */
 static int admit(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, const char **why)
 {
     struct ggml_tensor *t = g->tensors[i];
 
-    if (t->buffer && (!t->view_src || t->view_src->buffer == t->buffer) &&
-        ggml_backend_buffer_init_tensor(t->buffer, t) != GGML_STATUS_SUCCESS) {
-        *why = "a tensor that its buffer does not accept";
+    if (i < g->n_nodes && vgr_tensor_check_op(c, t, g->device, why))
         return -1;
-    }
-    return i < g->n_nodes ? vgr_tensor_check_op(c, t, g->device, why) : 0;
+    return vgr_tensor_init(c, t, &g->wire[i], why);
 }
 
 static bool is_handle(struct vgr_ctx *c, uint32_t handle)
@@ -54,14 +51,27 @@ static void unkeep(struct vgr_ctx *c, uint32_t n)
     __atomic_sub_fetch(&c->shared->kept_tensors, n, __ATOMIC_RELAXED);
 }
 
-/* Ends what the handle holds, if anything. */
-static void drop(struct vgr_ctx *c, uint32_t handle)
+/* In the place of a graph that has ended before its handle was freed. */
+static struct vgr_host_graph ended;
+
+/* Ends what the handle holds, if anything, and leaves `rest` there: NULL, or &ended. */
+static void drop(struct vgr_ctx *c, uint32_t handle, struct vgr_host_graph *rest)
 {
-    if (!c->graphs[handle])
+    struct vgr_host_graph *g = c->graphs[handle];
+
+    c->graphs[handle] = rest;
+    if (!g || g == &ended)
         return;
-    unkeep(c, c->graphs[handle]->n_tensors);
-    vgr_graph_destroy(c->graphs[handle]);
-    c->graphs[handle] = NULL;
+    unkeep(c, g->n_tensors);
+    vgr_graph_destroy(g);
+}
+
+void vgr_graph_end_in(struct vgr_ctx *c, uint32_t buffer)
+{
+    for (uint32_t i = 1; i <= VGR_CTX_MAX_GRAPHS; i++) {
+        if (c->graphs[i] && vgr_graph_lies_in(c->graphs[i], buffer))
+            drop(c, i, &ended);
+    }
 }
 
 int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, uint32_t len)
@@ -80,7 +90,7 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
         return -1;
 
     vgr_ctx_sync(c);
-    drop(c, handle);
+    drop(c, handle, NULL);
     if (!keep(c, d->n_tensors))
         return vgr_ctx_fail(c, VGR_ERROR_LIMIT, "graph %u: more than %u tensors in all graphs",
                             handle, VGR_CTX_MAX_KEPT);
@@ -114,19 +124,55 @@ fail:
     return ret;
 }
 
+/* A graph that can be used, or NULL after vgr_ctx_fail(). */
 static struct vgr_host_graph *find(struct vgr_ctx *c, uint32_t handle)
 {
     if (!is_handle(c, handle))
         return NULL;
-    if (!c->graphs[handle])
-        vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no graph %u", handle);
-    return c->graphs[handle];
+    if (c->graphs[handle] && c->graphs[handle] != &ended)
+        return c->graphs[handle];
+    vgr_ctx_fail(c, VGR_ERROR_HANDLE,
+                 c->graphs[handle] ? "graph %u ended with a buffer of its, which was freed"
+                                   : "no graph %u",
+                 handle);
+    return NULL;
 }
 
 static bool same_structure(const struct vgr_tensor *a, const struct vgr_tensor *b)
 {
     return a->op == b->op && a->type == b->type && a->view_src == b->view_src &&
            !memcmp(a->src, b->src, sizeof(a->src));
+}
+
+/* Applies the patches to tensors of a graph that nobody uses. 0, or -1 after vgr_ctx_fail(): then
+ * it is neither the old graph nor the new one. */
+static int patch(struct vgr_ctx *c, uint32_t handle, const struct vgr_graph_patch *p, int n)
+{
+    struct vgr_host_graph *g = c->graphs[handle];
+    const char *why = "";
+
+    for (int i = 0; i < n; i++) {
+        if (!same_structure(&g->wire[p[i].index], &p[i].tensor))
+            return vgr_ctx_fail(c, VGR_ERROR_GRAPH,
+                                "graph %u: patch of tensor %u changes structure", handle,
+                                p[i].index);
+        vgr_graph_unplace(g, p[i].index);
+        g->wire[p[i].index] = p[i].tensor;
+        if (vgr_graph_fill(c, g, p[i].index, &why) || vgr_graph_place(c, g, p[i].index, &why))
+            return refuse(c, handle, g, p[i].index, why);
+    }
+    for (int i = 0; i < n; i++) {
+        if (admit(c, g, p[i].index, &why))
+            return refuse(c, handle, g, p[i].index, why);
+    }
+    vgr_graph_mark(g);
+    /* A changed source matters to the ops that read it. */
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why) ||
+            vgr_tensor_check_room(c, g->tensors[i], &g->wire[i], &why))
+            return refuse(c, handle, g, i, why);
+    }
+    return 0;
 }
 
 int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uint32_t len)
@@ -143,24 +189,9 @@ int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uin
         return vgr_ctx_fail(c, VGR_ERROR_GRAPH, "graph %u: %s", handle, why);
 
     vgr_ctx_sync(c);
-    for (int i = 0; i < n; i++) {
-        if (!same_structure(&g->wire[p[i].index], &p[i].tensor))
-            return vgr_ctx_fail(c, VGR_ERROR_GRAPH,
-                                "graph %u: patch of tensor %u changes structure", handle,
-                                p[i].index);
-        g->wire[p[i].index] = p[i].tensor;
-        if (vgr_graph_fill(c, g, p[i].index, &why) || vgr_graph_place(c, g, p[i].index, &why))
-            return refuse(c, handle, g, p[i].index, why);
-    }
-    for (int i = 0; i < n; i++) {
-        if (admit(c, g, p[i].index, &why))
-            return refuse(c, handle, g, p[i].index, why);
-    }
-    vgr_graph_mark(g);
-    /* A changed source matters to the ops that read it. */
-    for (uint32_t i = 0; i < g->n_nodes; i++) {
-        if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why))
-            return refuse(c, handle, g, i, why);
+    if (patch(c, handle, p, n)) {
+        drop(c, handle, &ended);
+        return -1;
     }
     vgr_counts_add(c->counts, VGR_COUNTER_GRAPHS_PATCHED, 1);
     return 0;
@@ -177,13 +208,6 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
     if (s->device != g->device)
         return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "graph %u is not for the device of stream %u",
                             handle, stream);
-    for (uint32_t i = 0; i < g->n_refs; i++) {
-        const struct vgr_host_buffer *b = &c->buffers[g->refs[i].buffer];
-
-        if (!b->buffer || b->generation != g->refs[i].generation)
-            return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "graph %u uses buffer %u, which was freed",
-                                handle, g->refs[i].buffer);
-    }
 
     vgr_ctx_order(c, stream);
     c->last_run[g->device] = stream;
@@ -205,9 +229,11 @@ int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream)
 
 int vgr_graph_free(struct vgr_ctx *c, uint32_t handle)
 {
-    if (!find(c, handle))
+    if (!is_handle(c, handle))
         return -1;
+    if (!c->graphs[handle])
+        return vgr_ctx_fail(c, VGR_ERROR_HANDLE, "no graph %u", handle);
     vgr_ctx_sync(c);
-    drop(c, handle);
+    drop(c, handle, NULL);
     return 0;
 }

@@ -8,7 +8,12 @@
  * GRAPH_DEFINE rebuilds the guest's graph as a ggml_cgraph of our own tensors and keeps it. RUN
  * hands the same object to the backend again and again, so that what the backend caches by graph (a
  * captured CUDA graph, pipelines) hits. PATCH changes fields of tensors in place; the graph's
- * structure (ops, types, references) never changes between two DEFINEs.
+ * structure (ops, types, references) never changes between two DEFINEs. A patch that fails has
+ * changed half of the graph, and ends it.
+ *
+ * A graph ends with the first of the buffers that it lies in: when the guest frees one, its tensors are
+ * freed before. So there is never a tensor that points into freed memory, and no check that could be
+ * forgotten or deceived.
  *
  * The graph is rebuilt through GGML's public calls only. ggml_build_forward_expand() on each node in
  * the guest's order gives the same order again, and the use counts on which the backends' fusion
@@ -25,6 +30,10 @@ int vgr_graph_define(struct vgr_ctx *c, uint32_t handle, const void *payload, ui
 int vgr_graph_patch(struct vgr_ctx *c, uint32_t handle, const void *payload, uint32_t len);
 int vgr_graph_run(struct vgr_ctx *c, uint32_t handle, uint32_t stream);
 int vgr_graph_free(struct vgr_ctx *c, uint32_t handle);
+
+/* The buffer is about to be freed: ends every graph with a tensor in it. Such a graph can be neither
+ * patched nor run any more; its handle stays taken until it is freed or defined again. */
+void vgr_graph_end_in(struct vgr_ctx *c, uint32_t buffer);
 
 /* QUERY_OP: answers for the op tensors[0] on `device`. */
 int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uint32_t len,

@@ -17,21 +17,45 @@ void vgr_graph_destroy(struct vgr_host_graph *g)
     free(g);
 }
 
-static int add_ref(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t buffer)
+/* The place of the buffer in g->refs, n_refs if it has none. */
+static uint32_t find_ref(const struct vgr_host_graph *g, uint32_t buffer)
 {
-    if (!buffer)
-        return 0;
-    for (uint32_t i = 0; i < g->n_refs; i++) {
-        if (g->refs[i].buffer == buffer) {
-            g->refs[i].generation = c->buffers[buffer].generation;
-            return 0;
-        }
-    }
-    if (g->n_refs == VGR_GRAPH_MAX_REFS)
+    uint32_t i = 0;
+
+    while (i < g->n_refs && g->refs[i].buffer != buffer)
+        i++;
+    return i;
+}
+
+bool vgr_graph_lies_in(const struct vgr_host_graph *g, uint32_t buffer)
+{
+    return find_ref(g, buffer) < g->n_refs;
+}
+
+static int add_ref(struct vgr_host_graph *g, uint32_t buffer)
+{
+    uint32_t i = find_ref(g, buffer);
+
+    if (i == VGR_GRAPH_MAX_REFS)
         return -1;
-    g->refs[g->n_refs].buffer = buffer;
-    g->refs[g->n_refs++].generation = c->buffers[buffer].generation;
+    if (i == g->n_refs) {
+        g->refs[i].buffer = buffer;
+        g->refs[i].tensors = 0;
+        g->n_refs++;
+    }
+    g->refs[i].tensors++;
     return 0;
+}
+
+void vgr_graph_unplace(struct vgr_host_graph *g, uint32_t i)
+{
+    uint32_t ref = find_ref(g, g->wire[i].buffer);
+
+    g->tensors[i]->buffer = NULL;
+    g->tensors[i]->data = NULL;
+    g->tensors[i]->extra = NULL; /* a backend's, and of the buffer as well */
+    if (ref < g->n_refs && !--g->refs[ref].tensors)
+        g->refs[ref] = g->refs[--g->n_refs];
 }
 
 struct ggml_tensor *vgr_graph_blank(struct ggml_context *ggml)
@@ -65,7 +89,7 @@ int vgr_graph_place(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t 
 
     if (vgr_tensor_place(c, g->tensors[i], w, g->device, why))
         return -1;
-    if (add_ref(c, g, w->buffer)) {
+    if (w->buffer && add_ref(g, w->buffer)) {
         *why = "too many buffers";
         return -1;
     }

@@ -12,7 +12,7 @@
 
 #include "worker/context.h"
 
-/* Distinct buffers a graph may refer to: weights, K/V caches, compute buffers. */
+/* Distinct buffers that a graph may have tensors in: weights, K/V caches, compute buffers. */
 #define VGR_GRAPH_MAX_REFS 256u
 
 struct vgr_host_graph {
@@ -23,10 +23,12 @@ struct vgr_host_graph {
     struct ggml_cgraph *cgraph;
     struct ggml_tensor **tensors; /* n_tensors, in wire order */
     struct vgr_tensor *wire;      /* as defined and patched */
+    /* The buffers that tensors point into, neither more nor less: the graph ends with the first that
+     * is freed. */
     uint32_t n_refs;
     struct {
         uint32_t buffer;
-        uint32_t generation;
+        uint32_t tensors; /* at least 1 */
     } refs[VGR_GRAPH_MAX_REFS];
 };
 
@@ -50,9 +52,15 @@ static inline struct ggml_tensor *vgr_graph_by_ref(struct ggml_tensor **tensors,
 /* Fills tensor `i` from the wire: names, shape, references. */
 int vgr_graph_fill(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, const char **why);
 
-/* Gives it its memory, and notes the buffer. */
+/* Gives a tensor that has none its memory, and notes the buffer. */
 int vgr_graph_place(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i,
                     const char **why);
+
+/* Takes the memory of tensor `i`, which has been placed, away from it: it can be placed anew. */
+void vgr_graph_unplace(struct vgr_host_graph *g, uint32_t i);
+
+/* Does a tensor lie in the buffer? */
+bool vgr_graph_lies_in(const struct vgr_host_graph *g, uint32_t buffer);
 
 /* Puts the nodes, all filled, into g->cgraph, in the order of the wire. */
 int vgr_graph_link(struct vgr_host_graph *g, const char **why);

@@ -53,6 +53,9 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
     if (!vgr_tensor_check_op(c, t[0], device, &why)) {
         reply->supported = 1;
         reply->offload = ggml_backend_dev_offload_op(dev->dev, t[0]);
+    } else {
+        /* How much an op takes depends on its sources, which only its rule has looked at. */
+        t[0]->op = GGML_OP_NONE;
     }
     reply->alloc_size = ggml_backend_buft_get_alloc_size(dev->buft, t[0]);
     return 0;

@@ -16,7 +16,9 @@
  * very processor that the guest may need: the bound is low. A machine with one CPU does not poll.
  *
  * The doorbell is the context's, and wakes all queues that sleep. One whose `asleep` is still set was
- * not meant and sleeps on.
+ * not meant and sleeps on. Whoever finds the line rung first empties it, so that there is room for the next
+ * ring, and has taken the sign from under the eyes of queues that were waking up for it; so it nudges them
+ * by an eventfd that nobody reads.
  */
 #include <errno.h>
 #include <sched.h>
@@ -159,30 +161,57 @@ static bool poll_ring(struct vgr_ctx *c)
     return found;
 }
 
-/* The doorbell is one for all queues, so nobody reads it: each queue has an epoll that tells of every
- * ring, by its edge. -1 and errno on failure. */
-static int open_doorbell(struct vgr_ctx *c)
+/* Each queue has an epoll that tells of every ring and every nudge, by its edge. -1 and errno on
+ * failure. */
+static int open_sleep(const struct vgr_shared *s)
 {
-    struct epoll_event e = {.events = EPOLLIN | EPOLLET};
+    struct epoll_event line = {.events = EPOLLIN | EPOLLET, .data.fd = s->line_fd};
+    struct epoll_event nudge = {.events = EPOLLIN | EPOLLET, .data.fd = s->nudge_fd};
     int fd = epoll_create1(EPOLL_CLOEXEC);
 
-    if (fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, c->doorbell_fd, &e)) {
+    if (fd >= 0 && (epoll_ctl(fd, EPOLL_CTL_ADD, s->line_fd, &line) ||
+                    epoll_ctl(fd, EPOLL_CTL_ADD, s->nudge_fd, &nudge))) {
         close(fd);
         fd = -1;
     }
     return fd;
 }
 
+/* A line that is closed has no more edges: the guest has gone, and the front is about to notice. */
+static void empty_line(const struct vgr_ctx *c)
+{
+    char bytes[512];
+
+    while (read(c->shared->line_fd, bytes, sizeof(bytes)) > 0) {
+    }
+    if (vgr_queue_several(c->shared))
+        vgr_queue_nudge(c->shared);
+}
+
+/* Sleeps until something has happened. -1 and errno if nothing can any more. */
+static int sleep_once(struct vgr_ctx *c)
+{
+    struct epoll_event e;
+    int n;
+
+    if (!c->sleep_fd)
+        c->sleep_fd = open_sleep(c->shared);
+    if (c->sleep_fd < 0)
+        return -1;
+    n = epoll_wait(c->sleep_fd, &e, 1, -1);
+    if (n < 0)
+        return errno == EINTR ? 0 : -1;
+    if (n && e.data.fd == c->shared->line_fd)
+        empty_line(c);
+    return 0;
+}
+
 /* Until this queue is meant. It may also be that another one wants what was never sent. */
 static void wait_for_doorbell(struct vgr_ctx *c)
 {
-    struct epoll_event e;
-
-    if (!c->sleep_fd)
-        c->sleep_fd = open_doorbell(c);
     while (!vgr_ring_rung(&c->ring) && !vgr_ring_pending(&c->ring) && !wanted(c) &&
            !vgr_ctx_failed(c)) {
-        if (c->sleep_fd < 0 || (epoll_wait(c->sleep_fd, &e, 1, -1) < 0 && errno != EINTR)) {
+        if (sleep_once(c)) {
             vgr_ctx_fail(c, VGR_ERROR_INTERNAL, "the doorbell is gone: %m");
             return;
         }

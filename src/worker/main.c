@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -131,13 +132,20 @@ static int serve(void)
     char prefix[64];
     int ret;
 
-    ret = vgr_arena_map(&c->arena, &boot);
+    ret = vgr_boot_read(&boot);
     if (ret) {
-        vgr_error("cannot map the arena: %s", strerror(-ret));
+        vgr_error("cannot read the boot file: %s", strerror(-ret));
         return 1;
     }
     snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", boot.context);
     vgr_log_init(prefix, (enum vgr_log_level)boot.log_level);
+    ret = vgr_arena_map(&c->arena, &boot);
+    if (ret == -ECONNREFUSED)
+        return VGR_BOOT_REFUSED;
+    if (ret) {
+        vgr_error("cannot map the arena: %s", strerror(-ret));
+        return 1;
+    }
     counts = vgr_counts_map();
     if (!counts) {
         vgr_error("cannot map the counters: %m");
@@ -149,8 +157,12 @@ static int serve(void)
         vgr_error("cannot map the account of device memory: %s", strerror(-ret));
         return 1;
     }
-    c->doorbell_fd = VGR_BOOT_DOORBELL_FD;
-    c->wakeup_fd = VGR_BOOT_WAKEUP_FD;
+    shared.line_fd = VGR_BOOT_LINE_FD;
+    shared.nudge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (shared.nudge_fd < 0) {
+        vgr_error("no descriptors: %m");
+        return 1;
+    }
 
     __atomic_store_n(&vgr_arena_control(&c->arena)->state, VGR_STATE_STARTING, __ATOMIC_SEQ_CST);
     first = own = c;

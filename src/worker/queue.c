@@ -23,7 +23,7 @@ static bool has_objects(const struct vgr_ctx *c, uint32_t device)
         if (c->streams[i].backend && c->streams[i].device == device)
             return true;
     }
-    /* A graph may outlive its buffers. */
+    /* A graph need not lie in a buffer. */
     for (uint32_t i = 1; i <= VGR_CTX_MAX_GRAPHS; i++) {
         if (c->graphs[i])
             return true;
@@ -69,8 +69,6 @@ static struct vgr_ctx *make_queue(const struct vgr_ctx *c, const struct vgr_cmd_
     q->backends = c->backends;
     q->hello = c->hello;
     q->map = c->map;
-    q->wakeup_fd = c->wakeup_fd;
-    q->doorbell_fd = c->doorbell_fd;
     q->memory = c->memory;
     q->counts = &c->shared->counts[m->device];
     pthread_mutex_init(&q->running, NULL);
@@ -216,11 +214,11 @@ static bool closes_circle(const struct vgr_ctx *c)
     return q == c;
 }
 
-static void wake(const struct vgr_ctx *other)
+void vgr_queue_nudge(const struct vgr_shared *s)
 {
     uint64_t one = 1;
 
-    if (write(other->doorbell_fd, &one, sizeof(one)) != sizeof(one))
+    if (write(s->nudge_fd, &one, sizeof(one)) != sizeof(one))
         vgr_warn("cannot wake a queue: %m");
 }
 
@@ -236,7 +234,7 @@ static int block(struct vgr_ctx *c, struct vgr_ctx *other, uint64_t seq)
     __atomic_add_fetch(&other->wait.waiters, 1, __ATOMIC_SEQ_CST);
     circle = done_of(other) < seq && closes_circle(c);
     if (!circle && __atomic_load_n(&other->wait.idle, __ATOMIC_SEQ_CST))
-        wake(other);
+        vgr_queue_nudge(s);
     while (!circle && done_of(other) < seq && !vgr_ctx_failed(c))
         pthread_cond_wait(&s->advanced, &s->lock);
     c->wait.blocker = NULL;

@@ -40,6 +40,19 @@ int vgr_queue_copy(struct vgr_ctx *c, const struct vgr_cmd_copy *m,
 /* Called when `c` has published more of its commands: wakes queues that wait for it. */
 void vgr_queue_advanced(struct vgr_ctx *c);
 
+/* Does the context have more queues than the first? */
+static inline bool vgr_queue_several(const struct vgr_shared *s)
+{
+    for (uint32_t i = 1; i < VGR_MAX_DEVICES; i++) {
+        if (__atomic_load_n(&s->queue[i], __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
+/* Has every queue that sleeps look whether it is meant. */
+void vgr_queue_nudge(const struct vgr_shared *s);
+
 /* The highest of its commands that any other queue wants complete. */
 static inline uint64_t vgr_queue_wanted(const struct vgr_ctx *c)
 {

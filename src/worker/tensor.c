@@ -89,6 +89,48 @@ int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struc
     return 0;
 }
 
+/* Behind a view lies its source's padding, or other parts of the source, which no backend writes for
+ * the view's sake. */
+static uint64_t view_padding(ggml_backend_buffer_type_t buft, const struct ggml_tensor *t)
+{
+    struct ggml_tensor plain = *t;
+
+    if (!t->view_src)
+        return 0;
+    plain.op = GGML_OP_NONE;
+    return ggml_backend_buft_get_alloc_size(buft, &plain) - ggml_nbytes(t);
+}
+
+int vgr_tensor_check_room(const struct vgr_ctx *c, const struct ggml_tensor *t,
+                          const struct vgr_tensor *w, const char **why)
+{
+    const struct vgr_host_buffer *b = &c->buffers[w->buffer];
+    ggml_backend_buffer_type_t buft;
+    uint64_t need, room;
+
+    if (!t->buffer)
+        return 0;
+    buft = c->backends.device[b->device].buft;
+    need = ggml_backend_buft_get_alloc_size(buft, t);
+    room = b->size - w->offset;
+    if (need > room && need - view_padding(buft, t) > room)
+        return refuse(why, "a tensor without room for what the device takes besides");
+    return 0;
+}
+
+int vgr_tensor_init(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
+                    const char **why)
+{
+    if (vgr_tensor_check_room(c, t, w, why))
+        return -1;
+    /* A view has nothing to prepare: its source has been. */
+    if (!t->buffer || t->view_src)
+        return 0;
+    if (ggml_backend_buffer_init_tensor(t->buffer, t) != GGML_STATUS_SUCCESS)
+        return refuse(why, "a tensor that its buffer does not accept");
+    return 0;
+}
+
 int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, uint32_t device,
                         const char **why)
 {

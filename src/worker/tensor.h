@@ -26,6 +26,16 @@ int32_t vgr_tensor_flags(const struct vgr_tensor *w);
 int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
                      uint32_t device, const char **why);
 
+/* Checks that what the device takes for `t` lies in its buffer: it may be more than the data. The
+ * buffer writes padding there, an op keeps intermediate results there (CUDA's FLASH_ATTN_EXT, copies of
+ * two sources). `t` is placed as `w` says; it is a leaf, or vgr_tensor_check_op() has passed. */
+int vgr_tensor_check_room(const struct vgr_ctx *c, const struct ggml_tensor *t,
+                          const struct vgr_tensor *w, const char **why);
+
+/* Checks that there is room, and lets the buffer prepare the memory. */
+int vgr_tensor_init(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
+                    const char **why);
+
 /* Checks what is known of the op of `t`, whose sources are set: it must obey its rule (rules.h), and
  * the device must support it. */
 int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, uint32_t device,

@@ -54,6 +54,10 @@ refuses 'backend' unshare --mount --propagation unchanged sh -c '
     for dir in /usr/lib/*/ggml/backends*; do mount -t tmpfs none "$dir"; done
     exec "$@"' sh "$vgr_device" --direct "$socket"
 touch "$VGR_SCRATCH/file"
+ln -s file "$VGR_SCRATCH/link"
+refuses "--pid-file: $VGR_SCRATCH/link: it is a link" "$vgr_device" --direct "$socket" --device CPU \
+    --pid-file "$VGR_SCRATCH/link"
+[ ! -s "$VGR_SCRATCH/file" ] || fail "it was written through a link"
 refuses '--stats needs a value' "$vgr_device" --direct "$socket" --stats
 refuses "--stats: cannot listen on $VGR_SCRATCH/none/stats" "$vgr_device" --direct "$socket" --device CPU \
     --stats "$VGR_SCRATCH/none/stats"

@@ -63,11 +63,19 @@ holdings() {
     echo "$now $(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$device/status")"
 }
 
+holds_descriptors() {
+    local fds rest
+    read -r fds rest <<<"$(holdings)"
+    [ "$fds" -eq "$1" ]
+}
+
 # same_holdings BEFORE: the device comes to hold what it held BEFORE, give or take 512 KiB
 same_holdings() {
     local fds maps rss now_fds now_maps now_rss
     wait_for 10 no_worker || fail "workers are left: $(workers)"
     read -r fds maps rss <<<"$1"
+    # What a client sent last is closed by a process of its own.
+    wait_for 10 holds_descriptors "$fds" || true
     read -r now_fds now_maps now_rss <<<"$(holdings)"
     [ "$fds" -eq "$now_fds" ] || fail "$fds descriptors before, $now_fds after"
     [ $((now_maps - maps)) -le 2 ] || fail "$maps mappings before, $now_maps after"

@@ -18,16 +18,17 @@ def serve(kind, name, words):
         c, _ = s.accept()
         if words: c.send(words)
         kept.append(c)
-for args in ((socket.SOCK_SEQPACKET, "chatty", b"220 mail.example.org ready" * 4),
-             (socket.SOCK_SEQPACKET, "silent", b""),
-             (socket.SOCK_STREAM, "stream", b"220 hello")):
+for args in ((socket.SOCK_STREAM, "chatty", b"220 mail.example.org ready" * 4),
+             (socket.SOCK_STREAM, "silent", b""),
+             (socket.SOCK_STREAM, "terse", b"220 hello"),
+             (socket.SOCK_SEQPACKET, "packets", b"220 hello")):
     threading.Thread(target=serve, args=args).start()
 TEXT
 others=$!
 trap 'kill $others' EXIT
-wait_for 10 test -S "$VGR_SCRATCH/stream"
+wait_for 10 test -S "$VGR_SCRATCH/packets"
 touch "$VGR_SCRATCH/file"
-for path in nothing file chatty silent stream "$(printf 'x%.0s' {1..200})"; do
+for path in nothing file chatty silent terse packets "$(printf 'x%.0s' {1..200})"; do
     on_device env VGR_DIRECT="$VGR_SCRATCH/$path" timeout 60 /usr/libexec/*/ggml/test-backend-ops \
         -b CPU -o SQR >"$VGR_SCRATCH/text" 2>"$VGR_SCRATCH/log" ||
         fail "$path: the program ended with status $?"

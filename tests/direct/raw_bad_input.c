@@ -50,7 +50,7 @@ static void test_open_of_wrong_length(void **state)
     raw_assert_hangs_up(c);
 }
 
-static void test_doorbell_that_is_no_eventfd(void **state)
+static void test_line_that_is_no_socket(void **state)
 {
     struct raw_client *c = bad_client(state);
 
@@ -362,7 +362,7 @@ int main(void)
         TEST(test_open_with_too_few_descriptors),
         TEST(test_open_without_descriptors),
         TEST(test_open_of_wrong_length),
-        TEST(test_doorbell_that_is_no_eventfd),
+        TEST(test_line_that_is_no_socket),
         TEST(test_arena_that_could_shrink),
         TEST(test_arena_larger_than_its_file),
         TEST(test_arena_over_the_limit),

@@ -2,6 +2,7 @@
 #include "raw_client.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ggml.h>
 #include <poll.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -39,7 +39,7 @@ static void nap(void)
 static int try_connect(void)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_true(fd >= 0);
     strcpy(addr.sun_path, path);
@@ -161,6 +161,7 @@ void raw_device_settles(struct raw_holdings before)
 void raw_connect(struct raw_client *c)
 {
     static struct vgr_names names;
+    int line[2];
 
     memset(c, 0, sizeof(*c));
     c->socket = try_connect();
@@ -169,8 +170,9 @@ void raw_connect(struct raw_client *c)
     assert_int_equal(c->capset.magic, VGR_MAGIC);
 
     c->fds[0] = memfd_create("raw", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    c->fds[1] = eventfd(0, EFD_CLOEXEC);
-    c->fds[2] = eventfd(0, EFD_CLOEXEC);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, line), 0);
+    c->line = line[0];
+    c->fds[1] = line[1];
     assert_int_equal(ftruncate(c->fds[0], RAW_ARENA), 0);
     assert_int_equal(fcntl(c->fds[0], F_ADD_SEALS, F_SEAL_SHRINK), 0);
     c->arena = mmap(NULL, RAW_ARENA, PROT_READ | PROT_WRITE, MAP_SHARED, c->fds[0], 0);
@@ -208,12 +210,31 @@ void raw_open(struct raw_client *c)
     assert_int_equal(raw_settled(c), VGR_STATE_READY);
 }
 
+/* The context's state. A notice of the front's goes into the control page, as in the guest library. */
+static uint32_t state_of(struct raw_client *c)
+{
+    uint32_t state = __atomic_load_n(&c->ctl->state, __ATOMIC_ACQUIRE);
+    struct vgr_notice notice;
+
+    if (state == VGR_STATE_FAILED ||
+        recv(c->socket, &notice, sizeof(notice), MSG_DONTWAIT) != (ssize_t)sizeof(notice))
+        return state;
+    assert_int_equal(notice.magic, VGR_MAGIC);
+    /* The worker may have said it before the front did. */
+    if (__atomic_load_n(&c->ctl->state, __ATOMIC_ACQUIRE) != VGR_STATE_FAILED) {
+        memcpy(c->ctl->error_text, notice.text, sizeof(notice.text));
+        c->ctl->error = notice.error;
+        c->ctl->state = VGR_STATE_FAILED;
+    }
+    return VGR_STATE_FAILED;
+}
+
 uint32_t raw_settled(struct raw_client *c)
 {
     uint32_t state = VGR_STATE_NONE;
 
     for (int ms = 0; ms < PATIENCE_MS; ms++) {
-        state = __atomic_load_n(&c->ctl->state, __ATOMIC_ACQUIRE);
+        state = state_of(c);
         if (state >= VGR_STATE_READY)
             break;
         nap();
@@ -223,9 +244,7 @@ uint32_t raw_settled(struct raw_client *c)
 
 void raw_doorbell(struct raw_client *c)
 {
-    uint64_t one = 1;
-
-    assert_int_equal(write(c->fds[1], &one, sizeof(one)), sizeof(one));
+    assert_true(send(c->line, "", 1, MSG_NOSIGNAL) == 1 || errno == EAGAIN);
 }
 
 uint64_t raw_push(struct raw_client *c, void *cmd, uint16_t op, uint32_t size)
@@ -248,7 +267,7 @@ bool raw_done(struct raw_client *c, uint64_t seq)
     for (int ms = 0; ms < PATIENCE_MS; ms++) {
         if (vgr_ring_done(&c->ring) >= seq)
             return true;
-        if (__atomic_load_n(&c->ctl->state, __ATOMIC_ACQUIRE) == VGR_STATE_FAILED)
+        if (state_of(c) == VGR_STATE_FAILED)
             return false;
         nap();
     }
@@ -262,7 +281,7 @@ void raw_assert_fails(struct raw_client *c, enum vgr_error code, const char *tex
 
     for (int ms = 0; ms < PATIENCE_MS && state != VGR_STATE_FAILED; ms++) {
         nap();
-        state = __atomic_load_n(&c->ctl->state, __ATOMIC_ACQUIRE);
+        state = state_of(c);
     }
     assert_int_equal(state, VGR_STATE_FAILED);
     /* The worker ends next; the front must not write over what it said. */
@@ -284,6 +303,7 @@ void raw_close(struct raw_client *c)
 {
     munmap(c->arena, RAW_ARENA);
     close(c->socket);
+    close(c->line);
     for (int i = 0; i < VGR_DIRECT_NFDS; i++)
         close(c->fds[i]);
 }

@@ -23,7 +23,8 @@
 
 struct raw_client {
     int socket;
-    int fds[VGR_DIRECT_NFDS]; /* arena, doorbell, wake-up */
+    int fds[VGR_DIRECT_NFDS]; /* arena, the worker's end of the line */
+    int line;
     uint8_t *arena;
     struct vgr_control *ctl;
     struct vgr_capset capset;
@@ -52,7 +53,7 @@ struct raw_holdings raw_device_holdings(void);
 /* Waits until the device holds what it held before; asserts that it comes to that. */
 void raw_device_settles(struct raw_holdings before);
 
-/* Connects, reads the capset, makes arena and eventfds, writes a good hello and dictionary. */
+/* Connects, reads the capset, makes arena and line, writes a good hello and dictionary. */
 void raw_connect(struct raw_client *c);
 
 /* Sends OPEN with that magic and size and the first n_fds of fds[]. */

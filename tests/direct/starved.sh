@@ -54,10 +54,10 @@ prlimit --pid "$device" --nofile="$n":
 python3 - "$socket" <<'TEXT'
 import socket, sys
 for i in range(500):
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     s.settimeout(5)
-    s.connect(sys.argv[1])
     try:
+        s.connect(sys.argv[1])  # where many wait already, it fails at once
         s.recv(64)
         s.send(b"nonsense")
         s.recv(64)

@@ -9,6 +9,7 @@
   stats.py agree-async SOCKET LINE       the same, on a device that computes behind its calls
   stats.py library PLUGIN                opens a connection and asks the library, in this process
   stats.py has SOCKET NAME=VALUE...      the totals or figures of vgr-device are so, in both formats
+  stats.py turns SOCKET                  prints what the turns of vgr-device took; none had too much work
   stats.py vm SOCKET vm|bridge           waits for a VM's context to come and go, attached that way;
                                          prints the totals
   stats.py vm-agrees FILE vm|bridge LINE what that printed is what the guest in the VM counts
@@ -23,6 +24,7 @@ import socket
 import sys
 import time
 
+MOST_TURN_WORK = 3 << 20  # VGR_LOOP_MOST_UNITS of src/device/loop.h
 NAME = r"[a-z_][a-z0-9_]*"
 SAMPLE = re.compile(rf'({NAME})(?:\{{((?:{NAME}="(?:[^"\\\n]|\\["\\n])*",?)+)\}})? (\d+(?:\.\d+)?)')
 LABEL = re.compile(rf'({NAME})="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
@@ -212,6 +214,16 @@ def has(path, *wanted):
         check(series == {(): float(value)}, f"{name}: {series} instead of {value}")
 
 
+def turns(path):
+    stats = ask(path)[0]
+    figures = ["longest_turn_us"] + [f"most_turn_{kind}" for kind in
+                                     ("work", "entries", "bytes", "calls", "processes")]
+    documented({"turns", *figures})
+    print(", ".join(f"{name} {stats[name]}" for name in ["turns", *figures]))
+    check(stats["turns"] and 0 < stats["most_turn_work"] <= MOST_TURN_WORK,
+          f"a turn of {stats['most_turn_work']} units")
+
+
 def vm(path, attached):
     end, seen = time.time() + 200, 0
     while time.time() < end:
@@ -274,6 +286,8 @@ def main():
         print(agree_async(path, *rest))
     elif command == "has":
         has(path, *rest)
+    elif command == "turns":
+        turns(path)
     elif command == "library":
         library(path)
     elif command == "vm":

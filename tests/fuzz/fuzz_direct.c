@@ -6,7 +6,7 @@
  * -------------------
  *
  * Up to three clients connect to a real listening socket, send what the input says, hang up. A message
- * is mostly an OPEN with a sealed memfd and two eventfds; some have another size, other descriptors,
+ * is mostly an OPEN with a sealed memfd and a line; some have another size, other descriptors,
  * more or fewer of them, or a file that is too small, not sealed, or none. The client's eventfds can be
  * full, and its arena's control page can hold anything.
  *
@@ -23,6 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/direct.h"
 #include "device/listen.h"
@@ -35,7 +36,7 @@
 #define CLIENTS 3
 #define ARENA   (64u << 10)
 
-enum { FD_ARENA, FD_DOORBELL, FD_WAKEUP, FD_SMALL, FD_UNSEALED, FD_NULL, N_FDS };
+enum { FD_ARENA, FD_LINE, FD_EVENT, FD_SMALL, FD_UNSEALED, FD_NULL, N_FDS };
 
 struct rig {
     struct fuzz_in in;
@@ -43,6 +44,7 @@ struct rig {
     struct vgr_worker_pool pool;
     struct vgr_direct direct;
     int client[CLIENTS];
+    int line; /* our end */
     int fds[N_FDS];
 };
 
@@ -73,14 +75,14 @@ static void setup(struct rig *r)
     FUZZ_CHECK(!vgr_loop_init(&r->loop));
     r->pool = (struct vgr_worker_pool){
         .loop = &r->loop, .path = VGR_FAKE_WORKER, .limit = workers ? 2 : 0};
-    fd = vgr_listen(path, SOCK_SEQPACKET, 0700, why, sizeof(why));
+    fd = vgr_listen(path, SOCK_STREAM, 0700, why, sizeof(why));
     FUZZ_CHECK(fd >= 0);
     FUZZ_CHECK(!vgr_direct_init(&r->direct, &r->loop, &r->pool, &cap, fd, path, false));
     for (int i = 0; i < CLIENTS; i++)
         r->client[i] = -1;
     r->fds[FD_ARENA] = make_memfd(ARENA, true);
-    r->fds[FD_DOORBELL] = eventfd(0, EFD_CLOEXEC);
-    r->fds[FD_WAKEUP] = eventfd(0, EFD_CLOEXEC);
+    FUZZ_CHECK(!vgr_line_make(&r->line, &r->fds[FD_LINE]));
+    r->fds[FD_EVENT] = eventfd(0, EFD_CLOEXEC);
     r->fds[FD_SMALL] = make_memfd(fuzz_below(&r->in, 3) * 4096, true);
     r->fds[FD_UNSEALED] = make_memfd(ARENA, false);
     r->fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -91,11 +93,13 @@ static void teardown(struct rig *r)
     vgr_worker_pool_finish(&r->pool, 5000);
     vgr_direct_finish(&r->direct);
     FUZZ_CHECK(!r->pool.alive && !r->direct.n_clients && !r->direct.first);
+    FUZZ_CHECK(r->loop.record.most_units <= VGR_LOOP_MOST_UNITS);
     vgr_loop_finish(&r->loop);
     for (int i = 0; i < CLIENTS; i++) {
         if (r->client[i] >= 0)
             close(r->client[i]);
     }
+    close(r->line);
     for (int i = 0; i < N_FDS; i++)
         close(r->fds[i]);
 }
@@ -106,7 +110,7 @@ static void client_connects(struct rig *r, int *sock)
     struct vgr_capset cap;
 
     strcpy(addr.sun_path, path);
-    *sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    *sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     FUZZ_CHECK(!connect(*sock, (struct sockaddr *)&addr, sizeof(addr)));
     vgr_loop_turn(&r->loop, 0);
     FUZZ_CHECK(recv(*sock, &cap, sizeof(cap), 0) == sizeof(cap) && cap.magic == VGR_MAGIC);
@@ -139,7 +143,6 @@ static void act(struct rig *r)
 {
     int *sock = &r->client[fuzz_below(&r->in, CLIENTS)];
     uint32_t word = fuzz_u32(&r->in);
-    uint64_t most = UINT64_MAX - 1;
 
     switch (fuzz_below(&r->in, 8)) {
     case 0: /* the control page, as it is when something goes wrong */
@@ -149,14 +152,11 @@ static void act(struct rig *r)
     case 1:
         FUZZ_CHECK(pwrite(r->fds[FD_ARENA], &word, 4, offsetof(struct vgr_control, state)) == 4);
         break;
-    case 2: { /* full eventfds */
-        int fd = r->fds[word % 2 ? FD_DOORBELL : FD_WAKEUP];
-
-        fcntl(fd, F_SETFL, O_NONBLOCK);
-        if (write(fd, &most, sizeof(most)) < 0)
-            break; /* it is full already */
+    case 2: /* rings, in any number */
+        for (uint32_t i = 0; i < word % 512; i++)
+            vgr_line_ring(r->line);
+        vgr_line_take(r->line);
         break;
-    }
     case 3:
         if (*sock >= 0)
             close(*sock);

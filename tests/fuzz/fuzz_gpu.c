@@ -13,7 +13,8 @@
  * in production, but of a program that does nothing (tests/unit/fake_worker.c); since they take most
  * of the time, few inputs have them. The others see the limit of contexts reached.
  *
- * At the end everything must be gone: contexts, resources, page lists, processes.
+ * No turn of the loop may have more work than VGR_LOOP_MOST_UNITS. At the end everything must be gone:
+ * contexts, resources, page lists, processes.
  */
 #include "fuzz.h"
 
@@ -35,6 +36,7 @@ struct rig {
     struct vgr_worker_pool pool;
     struct vgr_vhost_queue q;
     struct vgr_gpu gpu;
+    bool had_list;
 };
 
 static void serve_chain(struct vgr_vhost_queue *q, struct vgr_chain *c)
@@ -118,6 +120,10 @@ static void act(struct rig *r)
         guest_command(&r->in, &r->g); /* to be served together with the next */
     } else if (what < 0xf0) {
         guest_scribbles(&r->in, &r->g);
+    } else if (what < 0xf1 && !r->had_list) {
+        r->had_list = true; /* they take long */
+        guest_long_list(&r->in, &r->g);
+        kick(r);
     } else if (what < 0xf6) {
         vgr_loop_turn(&r->loop, r->pool.alive ? 20 : 0);
     } else if (what < 0xf8) {
@@ -130,6 +136,7 @@ static void act(struct rig *r)
     }
     FUZZ_CHECK(r->gpu.contexts.n <= VGR_GPU_MAX_CONTEXTS);
     FUZZ_CHECK(r->gpu.n_page_runs <= VGR_GPU_MAX_PAGE_RUNS);
+    FUZZ_CHECK(r->loop.record.most_units <= VGR_LOOP_MOST_UNITS);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "common/line.h"
 #include "worker/queue.h"
 
 #define QUEUES 3u
@@ -39,8 +40,8 @@ struct rig {
     struct guest guest[QUEUES];
 };
 
-static int bell;
-static unsigned ended; /* atomic; threads of further queues */
+static int bell, workers; /* the line: ours, theirs */
+static unsigned ended;    /* atomic; threads of further queues */
 
 /* ---- Threads ---- */
 
@@ -72,9 +73,7 @@ static struct vgr_ctx *queue_at(uint32_t number)
 
 static void ring(void)
 {
-    uint64_t one = 1;
-
-    FUZZ_CHECK(write(bell, &one, sizeof(one)) == sizeof(one));
+    vgr_line_ring(bell);
 }
 
 static bool at_rest(void)
@@ -145,8 +144,8 @@ static void finish(struct rig *r)
         pthread_mutex_unlock(&shared.lock);
         nap();
     }
-    if (read(bell, &n, sizeof(n)) < 0)
-        ring(); /* never: it has rung */
+    while (vgr_line_take(workers) > 0 || vgr_line_take(bell) > 0) {
+    }
     free_context(r->c);
 }
 
@@ -261,7 +260,7 @@ static void begin(struct rig *r)
     uint8_t how = fuzz_u8(&r->in);
 
     r->c = ready_context(QUEUES);
-    r->c->doorbell_fd = bell;
+    shared.line_fd = workers;
     shared.memory.limit = MEMORY;
     shared.serve = serve_further;
     ended = 0;
@@ -292,7 +291,7 @@ static void begin(struct rig *r)
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     rig_init(QUEUES);
-    bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    FUZZ_CHECK(!vgr_line_make(&bell, &workers));
     return 0;
 }
 

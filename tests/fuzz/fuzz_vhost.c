@@ -46,6 +46,11 @@ static void act(struct rig *r)
         settle(r);
     } else if (what < 0xf0) {
         guest_scribbles(&r->in, &r->g);
+    } else if (what < 0xf1 && !r->had_list) {
+        r->had_list = true; /* they take long */
+        guest_long_list(&r->in, &r->g);
+        vgr_event_signal(r->kick);
+        settle(r);
     } else if (what < 0xfc) {
         vgr_loop_turn(&r->front->loop, r->front->pool.alive ? 20 : 0);
         settle(r);

@@ -18,8 +18,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "common/broker.h"
 #include "common/log.h"
-#include "device/broker.h"
 #include "fake_monitor.h"
 #include "virgl/bridge.h"
 #include "virgl/capset.h"

@@ -151,6 +151,41 @@ static inline void damage_desc(struct fuzz_in *in, struct fake_guest *g, uint64_
     }
 }
 
+/* Offers a page list that is long without being much to write: an indirect table names the same piece of
+ * region C again and again. It overwrites requests and tables of all slots. */
+static inline void guest_long_list(struct fuzz_in *in, struct fake_guest *g)
+{
+    struct {
+        struct vgr_gpu_hdr h;
+        struct vgr_gpu_attach_backing cmd;
+    } req = {{.type = VGR_GPU_ATTACH_BACKING}, {resource_id(in), 0}};
+    uint32_t times = fuzz_below(in, fuzz_rarely(in) ? 4096 : 8);
+    uint32_t part = 4096u << fuzz_below(in, 5), n = times + 2;
+    uint64_t bytes = (uint64_t)times * part;
+
+    /* As many entries as there are; else as many as it takes to be believed. */
+    req.cmd.n_entries = (uint32_t)(fuzz_below(in, 2) ? bytes : fuzz_size(in)) / 16;
+    memcpy(guest_ptr(g, REQ_GPA), &req, sizeof(req));
+    for (uint32_t i = 0; i < n; i++) {
+        struct vgr_vq_desc d = {GPA_C, part, VGR_DESC_NEXT, (uint16_t)(i + 1)};
+
+        if (!i)
+            d = (struct vgr_vq_desc){REQ_GPA, sizeof(req), VGR_DESC_NEXT, 1};
+        else if (i == n - 1)
+            d = (struct vgr_vq_desc){RESP_GPA, SLOT_SIZE, VGR_DESC_WRITE, 0};
+        vgr_guestmem_write(&g->mem, TABLE_GPA + 16 * i, &d, sizeof(d));
+    }
+    if (fuzz_below(in, 2)) { /* entries that are good, one after the other or not */
+        struct vgr_gpu_mem_entry *e = guest_ptr(g, GPA_C);
+        uint64_t stride = 4096u << fuzz_below(in, 2);
+
+        for (uint32_t i = 0; i < part / sizeof(*e); i++)
+            e[i] = (struct vgr_gpu_mem_entry){GPA_C + i * stride % MIB, 4096, 0};
+    }
+    guest_desc(g, SLOT_HEAD(0), TABLE_GPA, 16 * n, VGR_DESC_INDIRECT, 0);
+    guest_offer(g, SLOT_HEAD(0));
+}
+
 /* Writes a command and offers it. */
 static inline void guest_command(struct fuzz_in *in, struct fake_guest *g)
 {

@@ -310,7 +310,7 @@ static const struct vgr_transport_ops host_ops = {
 
 int vgr_transport_direct(struct vgr_transport *t, const char *path)
 {
-    *t = (struct vgr_transport){.ops = &host_ops, .fd = -1, .doorbell = -1, .wakeup = -1};
+    *t = (struct vgr_transport){.ops = &host_ops, .fd = -1, .line = -1, .workers = -1};
     t->capset = (struct vgr_capset){
         .magic = VGR_MAGIC,
         .version_min = VGR_PROTOCOL_VERSION,

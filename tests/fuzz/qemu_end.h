@@ -31,6 +31,7 @@ struct rig {
     struct fake_guest g;
     struct front *front;
     int sock, kick;
+    bool had_list;
     bool stranger; /* the front may have taken another connection for ours */
 };
 
@@ -98,6 +99,7 @@ static void settle(struct rig *r)
     ssize_t n;
 
     vgr_loop_turn(&r->front->loop, 0);
+    FUZZ_CHECK(r->front->loop.record.most_units <= VGR_LOOP_MOST_UNITS);
     while ((n = recv(r->sock, answer, sizeof(answer), 0)) > 0) {
         FUZZ_CHECK(n >= (ssize_t)VGR_VHOST_HEADER);
         FUZZ_CHECK(answer[1] == (VGR_VHOST_VERSION | VGR_VHOST_REPLY));

@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -228,7 +229,7 @@ static void serve(int conn)
 static int listen_on(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (strlen(path) >= sizeof(addr.sun_path))
         return -1;
@@ -265,9 +266,9 @@ static int meet(int conn, struct vgr_ctx *c)
     c->arena.base = p;
     c->arena.size = open.size;
     c->backends = backends;
+    shared.line_fd = fds[1];
+    shared.nudge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     vgr_ctx_init(c, &shared, counts);
-    c->doorbell_fd = fds[1];
-    c->wakeup_fd = fds[2];
     return vgr_ctx_handshake(c);
 }
 

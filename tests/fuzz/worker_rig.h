@@ -44,7 +44,7 @@ static struct vgr_counts_page counts[VGR_COUNTS_QUEUES];
 static struct vgr_shared shared;
 static struct vgr_ctx ready; /* after a good handshake, without what it owns */
 static uint8_t reply[64u << 10];
-static int asleep_fd, wakeup_fd;
+static int asleep_fd, nudge_fd;
 static _Thread_local sigjmp_buf gave_up;
 
 static void on_ggml_abort(const char *message)
@@ -103,8 +103,8 @@ static inline struct vgr_ctx *new_context(void)
     memset(counts, 0, sizeof(counts));
     memset(&shared, 0, sizeof(shared));
     vgr_ctx_init(c, &shared, counts);
-    c->doorbell_fd = asleep_fd;
-    c->wakeup_fd = wakeup_fd;
+    shared.line_fd = asleep_fd;
+    shared.nudge_fd = nudge_fd;
     return c;
 }
 
@@ -142,8 +142,8 @@ static inline void free_context(struct vgr_ctx *c)
         }
     }
     free_queue(c);
-    if (read(wakeup_fd, &n, sizeof(n)) < 0)
-        return; /* nobody was woken */
+    if (read(nudge_fd, &n, sizeof(n)) < 0)
+        return; /* nobody was nudged */
 }
 
 /* A context of `n_devices` after a good handshake, without the time that it takes. */
@@ -200,7 +200,7 @@ static inline void rig_init(uint32_t n_devices)
         backends.device[backends.n] = backends.device[0];
     arena = aligned_alloc(4096, ARENA);
     asleep_fd = open("/", O_PATH | O_CLOEXEC);
-    wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    nudge_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     vgr_ggml_names(&names);
 
     c = new_context();

@@ -5,7 +5,8 @@
 # A guest that does all that no driver and no library would, case after case, is refused or ignored,
 # as each case says; after each a fresh context of the same front computes. Meanwhile another VM
 # decodes, again and again the right text. In the end the front of the hostile VM has the descriptors,
-# processes and memory that it had after the first contexts.
+# processes and memory that it had after the first contexts, and no turn of its loop had more work than it
+# may have; how long the longest was is printed.
 #
 # With words, only the cases whose names contain one of them. With the bridge (VGR_FRONT=virgl), QEMU has
 # no more descriptors either, and the guest's graphics draw the same pixels before and after.
@@ -48,7 +49,8 @@ done
 TEXT
 # Small pages only, or memory is hard to scatter.
 "$vm" --device CPU --mem 2560M --append transparent_hugepage_shmem=never \
-    --device-arg --contexts --device-arg 24 --work "$VGR_SCRATCH/hostile" -- \
+    --device-arg --contexts --device-arg 24 --device-arg --stats --device-arg "$VGR_SCRATCH/hostile.stats" \
+    --work "$VGR_SCRATCH/hostile" -- \
     bash /run/vgr/guest.sh "$VGR_TOP/build/obj/tests/hostile/hostile" "$drawn" "$@" \
     >"$VGR_SCRATCH/hostile.log" 2>&1 &
 hostile=$!
@@ -128,6 +130,12 @@ if [ "$front" = virgl ]; then
         echo "FAIL hostile/graphics"
         failed=1
     fi
+fi
+if turns=$("$VGR_TOP/tests/direct/stats.py" turns "$VGR_SCRATCH/hostile.stats" 2>&1); then
+    echo "ok hostile/turns ($turns)"
+else
+    echo "FAIL hostile/turns ($turns)"
+    failed=1
 fi
 touch "$VGR_SCRATCH/hostile/host-checked"
 wait "$hostile" || fail "the hostile machine ended with status $?"

@@ -16,35 +16,33 @@
 
 #include "fake_worker.h"
 #include "protocol/wire.h"
+#include "worker/arena.h"
 #include "worker/boot.h"
 #include "worker/counts.h"
 
-static uint64_t map_arena(uint8_t **arena)
+static uint64_t map_arena(uint8_t **base)
 {
     static struct vgr_boot boot;
-    struct vgr_boot_run run;
-    uint64_t at = 0;
+    struct vgr_arena arena;
 
-    if (read(VGR_BOOT_FD, &boot, sizeof(boot)) != sizeof(boot) || boot.magic != VGR_BOOT_MAGIC)
+    if (vgr_boot_read(&boot))
         exit(90);
-    *arena = mmap(NULL, boot.arena_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (uint32_t i = 0; i < boot.n_runs; i++) {
-        if (read(VGR_BOOT_FD, &run, sizeof(run)) != sizeof(run) || run.file >= boot.n_fds ||
-            mmap(*arena + at, run.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                 (int)(VGR_BOOT_FILES_FD + run.file), (off_t)run.offset) == MAP_FAILED)
-            exit(91);
-        at += run.length;
-    }
-    if (at != boot.arena_size || fcntl((int)(VGR_BOOT_FILES_FD + boot.n_fds), F_GETFD) >= 0)
+    if (fcntl((int)(VGR_BOOT_FILES_FD + boot.n_fds + !!boot.client), F_GETFD) >= 0)
         exit(92); /* a descriptor too many */
-    return at;
+    switch (vgr_arena_map(&arena, &boot)) {
+    case 0:
+        *base = arena.base;
+        return arena.size;
+    case -ECONNREFUSED:
+        exit(VGR_BOOT_REFUSED);
+    default:
+        exit(91);
+    }
 }
 
 static void wake(void)
 {
-    uint64_t one = 1;
-
-    if (write(VGR_BOOT_WAKEUP_FD, &one, sizeof(one)) < 0)
+    if (write(VGR_BOOT_LINE_FD, "", 1) < 0)
         exit(93);
 }
 
@@ -72,10 +70,10 @@ int main(int argc, char **argv)
     wake();
 
     for (;;) {
-        struct pollfd p = {.fd = VGR_BOOT_DOORBELL_FD, .events = POLLIN};
-        uint64_t n;
+        struct pollfd p = {.fd = VGR_BOOT_LINE_FD, .events = POLLIN};
+        char rings[16];
 
-        if (poll(&p, 1, -1) < 0 || read(p.fd, &n, sizeof(n)) < 0)
+        if (poll(&p, 1, -1) < 0 || read(p.fd, rings, sizeof(rings)) < 0)
             return 95;
         counts->counters[VGR_COUNTER_COMMANDS] += 10;
         switch (ctl->hello.features) {
@@ -88,6 +86,18 @@ int main(int argc, char **argv)
             strcpy(ctl->error_text, "said the worker");
             __atomic_store_n(&ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
             return 1;
+        case FAKE_JAM:
+            while (write(VGR_BOOT_LINE_FD, counts, 4096) > 0) {
+            }
+            fcntl(VGR_BOOT_LINE_FD, F_SETFL, 0);
+            __atomic_store_n(&ctl->done, 2, __ATOMIC_SEQ_CST);
+            for (;;)
+                pause();
+        case FAKE_HANG_UP:
+            close(VGR_BOOT_LINE_FD);
+            __atomic_store_n(&ctl->done, 2, __ATOMIC_SEQ_CST);
+            for (;;)
+                pause();
         default:
             __atomic_add_fetch(&ctl->done, 1, __ATOMIC_SEQ_CST);
             wake();

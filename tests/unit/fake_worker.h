@@ -10,6 +10,8 @@ enum {
     FAKE_EXIT = 1, /* exit status 7, nothing said */
     FAKE_ABORT = 2,
     FAKE_FAIL = 3, /* writes FAILED with VGR_ERROR_GRAPH, exits */
+    FAKE_JAM = 4,  /* fills the line, clears its flags, never reads again; sets `done` to 2 then */
+    FAKE_HANG_UP = 5, /* closes the line; sets `done` to 2 then */
 };
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/watchdog.h"
 #include "fake_worker.h"
@@ -138,6 +139,40 @@ static void wakeup_before_the_wait_is_remembered_once(void **state)
     assert_int_equal(guest_used(&f->g, NULL), 10);
     submit_wait(f, 6, 1, 78);
     assert_int_equal(guest_used(&f->g, NULL), -1);
+}
+
+/* A worker in its guest's hands may do to the line what it likes: the front goes on. */
+static void a_jammed_line_holds_nobody_up(void **state)
+{
+    struct fixture *f = *state;
+
+    open_worker(f);
+    control(f)->hello.features = FAKE_JAM;
+    assert_int_equal(submit(f, 1, VGR_SUBMIT_DOORBELL, 0, 0), VGR_GPU_OK);
+    UNTIL(f, __atomic_load_n(&control(f)->done, __ATOMIC_SEQ_CST) == 2);
+    for (int i = 0; i < 2000; i++)
+        assert_int_equal(submit(f, 1, VGR_SUBMIT_DOORBELL, 0, 0), VGR_GPU_OK);
+    while (context(f, 1)->line.fd >= 0 && vgr_line_take(context(f, 1)->line.fd) > 0) {
+    }
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(vgr_loop_turn(&f->loop, 0), 0);
+    assert_int_equal(ask(f, VGR_GPU_CTX_DESTROY, 1, NULL, 0), VGR_GPU_OK);
+    UNTIL(f, !f->pool.alive);
+}
+
+static void a_closed_line_is_not_watched_any_more(void **state)
+{
+    struct fixture *f = *state;
+
+    open_worker(f);
+    control(f)->hello.features = FAKE_HANG_UP;
+    assert_int_equal(submit(f, 1, VGR_SUBMIT_DOORBELL, 0, 0), VGR_GPU_OK);
+    UNTIL(f, context(f, 1)->line.fd < 0);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(vgr_loop_turn(&f->loop, 0), 0);
+        assert_int_equal(f->loop.n_events, 0); /* its end does not come up again and again */
+    }
+    assert_int_equal(submit(f, 1, VGR_SUBMIT_DOORBELL, 0, 0), VGR_GPU_OK);
 }
 
 static void newer_wait_completes_the_older(void **state)
@@ -360,6 +395,8 @@ int main(void)
         T(fence_is_held_until_the_worker_wakes),
         T(wakeup_before_the_wait_is_remembered_once),
         T(newer_wait_completes_the_older),
+        T(a_jammed_line_holds_nobody_up),
+        T(a_closed_line_is_not_watched_any_more),
         T(fence_is_not_held_for_ever),
         T(wait_without_worker_or_fence_is_answered_at_once),
         T(dead_worker_is_told_and_fence_completed),

@@ -5,12 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/direct.h"
 #include "device/listen.h"
@@ -33,8 +34,9 @@ struct fixture {
     struct vgr_direct direct;
     char dir[32], path[64];
     /* The client. */
-    int sock, arena, doorbell, wakeup;
+    int sock, arena, line, workers;
     struct vgr_control *ctl;
+    struct vgr_notice notice;
 };
 
 static int setup(void **state)
@@ -56,15 +58,15 @@ static int setup(void **state)
     snprintf(f.path, sizeof(f.path), "%s/sock", f.dir);
     f.pool = (struct vgr_worker_pool){
         .loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2, .max_runs = 64};
-    fd = vgr_listen(f.path, SOCK_SEQPACKET, 0777, why, sizeof(why));
+    fd = vgr_listen(f.path, SOCK_STREAM, 0777, why, sizeof(why));
     if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path, false))
         return -1;
     f.arena = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (ftruncate(f.arena, (off_t)ARENA) || fcntl(f.arena, F_ADD_SEALS, F_SEAL_SHRINK))
         return -1;
     f.ctl = mmap(NULL, VGR_CONTROL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f.arena, 0);
-    f.doorbell = eventfd(0, EFD_CLOEXEC);
-    f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vgr_line_make(&f.line, &f.workers))
+        return -1;
     f.sock = -1;
     *state = &f;
     return 0;
@@ -79,8 +81,9 @@ static int teardown(void **state)
     vgr_loop_finish(&f->loop);
     munmap(f->ctl, VGR_CONTROL_SIZE);
     close(f->arena);
-    close(f->doorbell);
-    close(f->wakeup);
+    close(f->line);
+    if (f->workers >= 0)
+        close(f->workers);
     if (f->sock >= 0)
         close(f->sock);
     return rmdir(f->dir); /* the socket is gone */
@@ -93,7 +96,7 @@ static void client_connect(struct fixture *f)
     ssize_t n;
 
     strcpy(addr.sun_path, f->path);
-    f->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    f->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     assert_int_equal(connect(f->sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
     UNTIL(f, (n = recv(f->sock, &cap, sizeof(cap), 0)) >= 0);
     assert_int_equal(n, sizeof(cap));
@@ -102,7 +105,7 @@ static void client_connect(struct fixture *f)
 
 static void client_send(struct fixture *f, const void *buf, size_t len, unsigned n_fds)
 {
-    int fds[4] = {f->arena, f->doorbell, f->wakeup, f->wakeup};
+    int fds[4] = {f->arena, f->workers, f->arena, f->workers};
 
     assert_int_equal(send_fds(f->sock, buf, len, fds, n_fds), len);
 }
@@ -111,7 +114,7 @@ static void client_open(struct fixture *f, uint64_t size)
 {
     struct vgr_submit s = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = size};
 
-    client_send(f, &s, sizeof(s), 3);
+    client_send(f, &s, sizeof(s), VGR_DIRECT_NFDS);
 }
 
 static bool hung_up(struct fixture *f)
@@ -121,14 +124,24 @@ static bool hung_up(struct fixture *f)
     return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
 }
 
+/* What the front has said, or 0. */
+static uint32_t noticed(struct fixture *f)
+{
+    f->notice = (struct vgr_notice){0};
+    if (recv(f->sock, &f->notice, sizeof(f->notice), 0) != sizeof(f->notice))
+        return 0;
+    assert_int_equal(f->notice.magic, VGR_MAGIC);
+    return f->notice.error;
+}
+
 static bool woken(struct fixture *f)
 {
-    return vgr_event_read(f->wakeup) > 0;
+    return vgr_line_take(f->line) > 0;
 }
 
 static void ring(struct fixture *f)
 {
-    vgr_event_signal(f->doorbell);
+    vgr_line_ring(f->line);
 }
 
 static void worker_serves_the_arena(void **state)
@@ -158,7 +171,7 @@ static void closing_ends_the_worker(void **state)
     assert_int_equal(f->direct.n_clients, 0);
 }
 
-static void any_further_message_ends_the_context(void **state)
+static void further_messages_are_left_alone(void **state)
 {
     struct fixture *f = *state;
 
@@ -166,7 +179,11 @@ static void any_further_message_ends_the_context(void **state)
     client_open(f, ARENA);
     UNTIL(f, woken(f));
     client_open(f, ARENA);
-    UNTIL(f, hung_up(f) && !f->direct.n_clients);
+    ring(f);
+    UNTIL(f, woken(f));
+    close(f->sock);
+    f->sock = -1;
+    UNTIL(f, !f->direct.n_clients);
 }
 
 static void death_of_the_worker_is_told(void **state)
@@ -178,11 +195,10 @@ static void death_of_the_worker_is_told(void **state)
     UNTIL(f, woken(f));
     f->ctl->hello.features = FAKE_ABORT;
     ring(f);
+    UNTIL(f, noticed(f));
+    assert_int_equal(f->notice.error, VGR_ERROR_WORKER_DIED);
+    assert_non_null(strstr(f->notice.text, "Aborted"));
     UNTIL(f, hung_up(f));
-    assert_true(woken(f));
-    assert_int_equal(f->ctl->state, VGR_STATE_FAILED);
-    assert_int_equal(f->ctl->error, VGR_ERROR_WORKER_DIED);
-    assert_non_null(strstr(f->ctl->error_text, "Aborted"));
 }
 
 static void reason_of_the_worker_is_kept(void **state)
@@ -198,17 +214,21 @@ static void reason_of_the_worker_is_kept(void **state)
     assert_int_equal(f->ctl->error, VGR_ERROR_GRAPH);
 }
 
-static void full_wakeup_counter_does_not_block(void **state)
+/* A guest that never reads, and a worker that it can use to write: its own matter. */
+static void a_full_line_does_not_block(void **state)
 {
     struct fixture *f = *state;
-    uint64_t max = UINT64_MAX - 1;
+    char bytes[4096] = {0};
 
     client_connect(f);
     client_open(f, ARENA);
     UNTIL(f, woken(f));
     f->ctl->hello.features = FAKE_EXIT;
-    assert_int_equal(write(f->wakeup, &max, sizeof(max)), sizeof(max));
-    assert_int_equal(fcntl(f->wakeup, F_SETFL, 0), 0); /* blocking */
+    while (send(f->workers, bytes, sizeof(bytes), MSG_DONTWAIT) > 0) {
+    }
+    assert_int_equal(fcntl(f->workers, F_SETFL, 0), 0); /* blocking */
+    while (send(f->sock, bytes, sizeof(bytes), MSG_DONTWAIT) > 0) {
+    }
     ring(f);
     UNTIL(f, hung_up(f));
 }
@@ -220,13 +240,61 @@ static void sizes_outside_of_the_limits_are_told(void **state)
 
     assert_int_equal(ftruncate(f->arena, 8 * (off_t)ARENA), 0);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        memset(f->ctl, 0, VGR_CONTROL_SIZE);
         client_connect(f);
         client_open(f, bad[i]);
         UNTIL(f, hung_up(f));
-        if (bad[i] < 8 * ARENA)
-            assert_int_equal(f->ctl->error, VGR_ERROR_ARENA);
+        assert_int_equal(noticed(f), VGR_ERROR_ARENA);
         close(f->sock);
+    }
+    f->sock = -1;
+}
+
+/* A TCP connection with data that nobody takes: its last close waits for an hour. */
+static int lingering_socket(int *peer)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct linger hour = {1, 3600};
+    socklen_t len = sizeof(addr);
+    int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    char bytes[4096] = {0};
+
+    assert_int_equal(bind(l, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(listen(l, 1), 0);
+    assert_int_equal(getsockname(l, (struct sockaddr *)&addr, &len), 0);
+    connect(s, (struct sockaddr *)&addr, len);
+    *peer = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(*peer >= 0);
+    while (send(s, bytes, sizeof(bytes), MSG_NOSIGNAL) > 0 || errno == ENOTCONN) {
+    }
+    assert_int_equal(fcntl(s, F_SETFL, 0), 0);
+    assert_int_equal(setsockopt(s, SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
+    close(l);
+    return s;
+}
+
+/* The front must neither take such a descriptor nor be the one who closes it. */
+static void descriptors_that_linger_do_not_block(void **state)
+{
+    struct vgr_submit s = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = ARENA};
+    struct fixture *f = *state;
+    /* Refused by the front, refused by the worker, left in the queue of a context that lives. */
+    for (int i = 0; i < 3; i++) {
+        int peer, fds[2] = {lingering_socket(&peer), f->workers};
+
+        client_connect(f);
+        if (i == 2) {
+            client_open(f, ARENA);
+            UNTIL(f, woken(f));
+        }
+        s.size = i ? ARENA : 0;
+        assert_int_equal(send_fds(f->sock, &s, sizeof(s), fds, 2), sizeof(s));
+        close(fds[0]);
+        if (i < 2)
+            UNTIL(f, hung_up(f));
+        close(f->sock);
+        UNTIL(f, !f->direct.n_clients);
+        close(peer);
     }
     f->sock = -1;
 }
@@ -265,8 +333,8 @@ static void malformed_messages_end_the_connection(void **state)
         size_t len;
         unsigned n_fds;
     } bad[] = {
-        {&s, sizeof(s), 0},        {&s, sizeof(s), 2},    {&s, sizeof(s), 4},        {&s, 8, 3},
-        {large, sizeof(large), 3}, {large, sizeof(s), 3}, {&wrong_op, sizeof(s), 3},
+        {&s, sizeof(s), 0},        {&s, sizeof(s), 1},    {&s, sizeof(s), 3},        {&s, 8, 2},
+        {large, sizeof(large), 2}, {large, sizeof(s), 2}, {&wrong_op, sizeof(s), 2},
     };
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -276,10 +344,10 @@ static void malformed_messages_end_the_connection(void **state)
         close(f->sock);
     }
     f->sock = -1;
-    assert_int_equal(f->direct.n_clients, 0);
+    UNTIL(f, !f->direct.n_clients);
 }
 
-static void descriptors_of_an_empty_message_are_closed(void **state)
+static void descriptors_of_a_refused_message_are_closed(void **state)
 {
     struct fixture *f = *state;
     struct pollfd p;
@@ -287,28 +355,30 @@ static void descriptors_of_an_empty_message_are_closed(void **state)
 
     /* The read end of a pipe tells when the last copy of its write end is closed. */
     assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
-    close(f->doorbell);
-    f->doorbell = pipe_fds[1];
+    close(f->workers);
+    f->workers = pipe_fds[1];
     client_connect(f);
-    client_send(f, "", 0, 3);
-    UNTIL(f, hung_up(f));
-    close(f->doorbell);
-    f->doorbell = -1;
+    client_send(f, "x", 1, 2);
+    close(f->workers);
+    f->workers = -1;
     p = (struct pollfd){.fd = pipe_fds[0], .events = POLLIN};
-    assert_int_equal(poll(&p, 1, 0), 1);
-    assert_true(p.revents & POLLHUP);
+    UNTIL(f, poll(&p, 1, 0) == 1 && p.revents & POLLHUP);
+    UNTIL(f, !f->direct.n_clients);
     close(pipe_fds[0]);
 }
 
-static void doorbell_must_be_an_eventfd(void **state)
+static void line_must_be_a_socket(void **state)
 {
     struct fixture *f = *state;
 
-    close(f->doorbell);
-    f->doorbell = open("/dev/null", O_RDWR | O_CLOEXEC);
+    close(f->workers);
+    f->workers = open("/dev/null", O_RDWR | O_CLOEXEC);
     client_connect(f);
     client_open(f, ARENA);
     UNTIL(f, hung_up(f));
+    assert_int_equal(noticed(f), VGR_ERROR_ARENA);
+    assert_int_equal(f->pool.refused, 1);
+    assert_int_equal(f->pool.failed, 0);
 }
 
 static void contexts_are_limited(void **state)
@@ -319,7 +389,7 @@ static void contexts_are_limited(void **state)
     client_connect(f);
     client_open(f, ARENA);
     UNTIL(f, hung_up(f));
-    assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT);
+    assert_int_equal(noticed(f), VGR_ERROR_LIMIT);
     assert_int_equal(f->pool.refused, 1);
     assert_int_equal(f->pool.opened, 0);
 }
@@ -339,12 +409,10 @@ static void an_endless_graph_is_told(void **state)
     assert_true(page != MAP_FAILED);
     vgr_counts_begin(page, VGR_COUNTER_COMPUTING);
     munmap(page, VGR_COUNTS_SIZE);
-    UNTIL(f, woken(f));
-    assert_int_equal(f->ctl->state, VGR_STATE_FAILED);
-    assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT);
-    assert_non_null(strstr(f->ctl->error_text, "a graph ran longer"));
+    UNTIL(f, noticed(f));
+    assert_int_equal(f->notice.error, VGR_ERROR_LIMIT);
+    assert_non_null(strstr(f->notice.text, "a graph ran longer"));
     UNTIL(f, hung_up(f) && !f->direct.n_clients);
-    assert_int_equal(f->ctl->error, VGR_ERROR_LIMIT); /* not overwritten by the worker's death */
     vgr_watchdog_finish(&dog);
 }
 
@@ -375,9 +443,9 @@ static void live_socket_is_not_taken_over(void **state)
     struct fixture *f = *state;
     char why[256];
 
-    assert_int_equal(vgr_listen(f->path, SOCK_SEQPACKET, 0777, why, sizeof(why)), -EADDRINUSE);
-    assert_non_null(strstr(why, "in use"));
     assert_int_equal(vgr_listen(f->path, SOCK_STREAM, 0777, why, sizeof(why)), -EADDRINUSE);
+    assert_non_null(strstr(why, "in use"));
+    assert_int_equal(vgr_listen(f->path, SOCK_SEQPACKET, 0777, why, sizeof(why)), -EADDRINUSE);
     client_connect(f);
 }
 
@@ -413,16 +481,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(worker_serves_the_arena),
         T(closing_ends_the_worker),
-        T(any_further_message_ends_the_context),
+        T(further_messages_are_left_alone),
         T(death_of_the_worker_is_told),
         T(reason_of_the_worker_is_kept),
-        T(full_wakeup_counter_does_not_block),
+        T(a_full_line_does_not_block),
         T(sizes_outside_of_the_limits_are_told),
+        T(descriptors_that_linger_do_not_block),
         T(arena_that_could_shrink_is_refused),
         T(arena_smaller_than_said_is_refused),
         T(malformed_messages_end_the_connection),
-        T(descriptors_of_an_empty_message_are_closed),
-        T(doorbell_must_be_an_eventfd),
+        T(descriptors_of_a_refused_message_are_closed),
+        T(line_must_be_a_socket),
         T(contexts_are_limited),
         T(an_endless_graph_is_told),
         T(the_end_waits_for_workers_in_spite_of_signals),

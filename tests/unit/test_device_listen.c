@@ -19,7 +19,9 @@ struct fixture {
     struct vgr_loop loop;
     struct vgr_listener l;
     char dir[32], path[48];
-    int accepted; /* -1: none yet */
+    int accepted;   /* -1: none yet */
+    unsigned crowd; /* accepted and closed */
+    uint64_t cost;  /* of each of these */
 };
 
 static void accept_one(struct vgr_listener *l)
@@ -103,6 +105,64 @@ static void connection_waits_for_a_descriptor(void **state)
     close(fd);
 }
 
+static void accept_crowd(struct vgr_listener *l)
+{
+    struct fixture *f = vgr_container_of(l, struct fixture, l);
+    int fd;
+
+    while ((fd = vgr_listener_next(l)) >= 0) {
+        f->crowd++;
+        vgr_loop_charge(&f->loop, VGR_WORK_ENTRIES, f->cost);
+        close(fd);
+    }
+}
+
+/* They are told of once, all of them; and all are accepted. */
+static void crowd_is_accepted_in_several_turns(void **state)
+{
+    enum { N = 16 }; /* as many as the kernel lets wait, and one */
+    struct fixture *f = *state;
+    int fd[N + 1];
+
+    f->l.ready = accept_crowd;
+    for (int i = 0; i <= N; i++)
+        fd[i] = dial(f);
+    assert_int_equal(vgr_loop_turn(&f->loop, 0), 0);
+    assert_int_equal(f->crowd, VGR_LISTENER_TURN);
+    assert_int_equal(vgr_loop_turn(&f->loop, -1), 0);
+    assert_int_equal(f->crowd, N + 1);
+    assert_int_equal(vgr_loop_turn(&f->loop, 0), 0);
+    for (int i = 0; i <= N; i++)
+        close(fd[i]);
+
+    /* Where each costs as much as a turn may, it is one in each. */
+    f->cost = VGR_LOOP_TURN_UNITS;
+    for (int i = 0; i < 3; i++)
+        fd[i] = dial(f);
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_int_equal(vgr_loop_turn(&f->loop, 0), 0);
+        assert_int_equal(f->crowd, N + 1 + i);
+    }
+    for (int i = 0; i < 3; i++)
+        close(fd[i]);
+}
+
+/* What another process put in its place stays. */
+static void only_its_own_file_is_removed(void **state)
+{
+    struct fixture *f = *state;
+    char why[128];
+    int fd;
+
+    assert_int_equal(unlink(f->path), 0);
+    fd = vgr_listen(f->path, SOCK_STREAM, 0700, why, sizeof(why));
+    assert_true(fd >= 0);
+    vgr_listener_close(&f->l);
+    assert_int_equal(access(f->path, F_OK), 0);
+    assert_int_equal(unlink(f->path), 0);
+    close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -110,6 +170,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(connection_is_accepted),
         T(connection_waits_for_a_descriptor),
+        T(crowd_is_accepted_in_several_turns),
+        T(only_its_own_file_is_removed),
     };
 
     vgr_log_init("test", VGR_LOG_WARN);

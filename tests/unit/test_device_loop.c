@@ -18,6 +18,9 @@ static struct fixture {
     struct vgr_loop loop;
     struct vgr_timer timer[N];
     struct vgr_watch watch[N];
+    struct vgr_again again[N];
+    enum vgr_work kind; /* charged by each callback below */
+    uint64_t charge;
     char order[32]; /* of what was called */
     struct vgr_timer *stopped;
     uint32_t again_ms;
@@ -167,15 +170,146 @@ static void removed_watch_and_timer_are_not_called(void **state)
         assert_int_equal(f.watch[i].fd, -1);
 }
 
+/* ---- Turns ---- */
+
+static void event(struct vgr_watch *w, uint32_t events)
+{
+    vgr_event_read(w->fd);
+    note((char)('a' + (w - f.watch)));
+    vgr_loop_charge(&f.loop, f.kind, f.charge);
+}
+
+/* Descriptors that are ready, told once as those of clients may be. */
+static void watch_all(void)
+{
+    for (int i = 0; i < N; i++)
+        assert_int_equal(vgr_loop_add(&f.loop, &f.watch[i], eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
+                                      EPOLLIN | EPOLLET, event),
+                         0);
+}
+
+static void close_all(void)
+{
+    for (int i = 0; i < N; i++)
+        vgr_loop_close(&f.loop, &f.watch[i]);
+}
+
+static void turn_gives(const char *order)
+{
+    memset(f.order, 0, sizeof(f.order));
+    assert_int_equal(vgr_loop_turn(&f.loop, 0), 0);
+    assert_string_equal(f.order, order);
+}
+
+static void turn_that_has_done_enough_ends(void **state)
+{
+    f.kind = VGR_WORK_ENTRIES;
+    f.charge = VGR_LOOP_TURN_UNITS;
+    watch_all();
+    for (int i = 0; i < N; i++)
+        turn_gives((const char *[]){"a", "b", "c", "d"}[i]);
+    turn_gives("");
+    assert_int_equal(f.loop.record.turns, N + 1);
+    assert_int_equal(f.loop.record.most[VGR_WORK_CALLS], 1);
+    assert_uint_in_range(f.loop.record.most[VGR_WORK_ENTRIES], f.charge, f.charge + N);
+    close_all();
+}
+
+static void every_kind_of_work_counts(void **state)
+{
+    const uint64_t enough[VGR_WORK_KINDS] = {
+        VGR_LOOP_TURN_UNITS,
+        (uint64_t)VGR_LOOP_TURN_UNITS * VGR_WORK_BYTES_A_UNIT,
+        VGR_LOOP_TURN_UNITS / VGR_WORK_UNITS_A_CALL,
+        VGR_LOOP_TURN_UNITS / VGR_WORK_UNITS_A_PROCESS,
+    };
+
+    for (f.kind = 0; f.kind < VGR_WORK_KINDS; f.kind++) {
+        f.charge = enough[f.kind];
+        watch_all();
+        turn_gives("a");
+        assert_uint_in_range(f.loop.record.most[f.kind], f.charge, f.charge + N);
+        assert_uint_in_range(f.loop.record.most_units, VGR_LOOP_TURN_UNITS,
+                             VGR_LOOP_TURN_UNITS + 100);
+        close_all();
+    }
+}
+
+/* What is left of a turn comes first in the next, and once, though epoll tells it again. */
+static void what_is_left_is_served_once(void **state)
+{
+    f.charge = VGR_LOOP_TURN_UNITS;
+    for (int i = 0; i < N; i++)
+        assert_int_equal(vgr_loop_add(&f.loop, &f.watch[i], eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
+                                      EPOLLIN, event),
+                         0);
+    turn_gives("a");
+    vgr_event_signal(f.watch[0].fd); /* is behind the others */
+    vgr_loop_close(&f.loop, &f.watch[2]);
+    turn_gives("b");
+    turn_gives("d");
+    turn_gives("a");
+    turn_gives("");
+    close_all();
+}
+
+static void go_on(struct vgr_again *a)
+{
+    assert_null(a->loop);
+    note((char)('A' + (a - f.again)));
+    vgr_loop_charge(&f.loop, f.kind, f.charge);
+    if (f.again_ms)
+        vgr_loop_again(&f.loop, a, go_on);
+}
+
+/* Each is called once a turn; all of them, one event and one timer have their turns. */
+static void one_that_is_not_done_goes_on_in_the_next_turn(void **state)
+{
+    f.charge = VGR_LOOP_TURN_UNITS;
+    f.again_ms = 1;
+    for (int i = 0; i < 3; i++)
+        vgr_loop_again(&f.loop, &f.again[i], go_on);
+    vgr_loop_again(&f.loop, &f.again[0], go_on);
+    vgr_again_stop(&f.again[1]);
+    vgr_again_stop(&f.again[1]);
+    turn_gives("AC");
+    watch_all();
+    turn_gives("aAC");
+    set(1, 0);
+    usleep(3000);
+    turn_gives("b1AC");
+    f.again_ms = 0;
+    vgr_timer_stop(&f.timer[1]);
+    turn_gives("cAC");
+    turn_gives("d");
+    assert_null(f.loop.waiting);
+    close_all();
+}
+
+static void nobody_waits_while_somebody_is_not_done(void **state)
+{
+    vgr_loop_again(&f.loop, &f.again[0], go_on);
+    assert_int_equal(vgr_loop_turn(&f.loop, -1), 0);
+    assert_string_equal(f.order, "A");
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(timers_end_in_the_order_of_their_ends),  T(timer_does_not_end_early),
-        T(timer_is_set_anew_and_stopped),          T(timer_stops_another_that_is_due),
-        T(eager_timer_keeps_nobody_out),           T(turn_waits_no_longer_than_told),
+        T(timers_end_in_the_order_of_their_ends),
+        T(timer_does_not_end_early),
+        T(timer_is_set_anew_and_stopped),
+        T(timer_stops_another_that_is_due),
+        T(eager_timer_keeps_nobody_out),
+        T(turn_waits_no_longer_than_told),
         T(removed_watch_and_timer_are_not_called),
+        T(turn_that_has_done_enough_ends),
+        T(every_kind_of_work_counts),
+        T(what_is_left_is_served_once),
+        T(one_that_is_not_done_goes_on_in_the_next_turn),
+        T(nobody_waits_while_somebody_is_not_done),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/report.h"
 #include "fake_worker.h"
@@ -27,7 +27,7 @@ struct fixture {
     struct vgr_worker worker; /* by hand or a process */
     struct vgr_counts_page *page;
     struct vgr_control *ctl;
-    int doorbell, wakeup;
+    int line, workers;
     char *text;
 };
 
@@ -39,8 +39,8 @@ static int setup(void **state)
     vgr_log_init("test", VGR_LOG_ERROR);
     f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 4};
     f.worker.watch.fd = -1;
-    f.doorbell = eventfd(0, EFD_CLOEXEC);
-    f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vgr_line_make(&f.line, &f.workers))
+        return -1;
     *state = &f;
     return vgr_loop_init(&f.loop);
 }
@@ -57,8 +57,8 @@ static int teardown(void **state)
     }
     if (f->ctl)
         munmap(f->ctl, ARENA);
-    close(f->doorbell);
-    close(f->wakeup);
+    close(f->line);
+    close(f->workers);
     free(f->text);
     vgr_loop_finish(&f->loop);
     return 0;
@@ -233,6 +233,60 @@ static void time_counts_while_it_runs(void **state)
     assert_true(number(f, what) == after);
 }
 
+/* In both by the same names. */
+static void turns_of_the_loop_are_told(void **state)
+{
+    static const char *const names[] = {"longest_turn_us",   "most_turn_work",
+                                        "most_turn_entries", "most_turn_bytes",
+                                        "most_turn_calls",   "most_turn_processes"};
+    struct fixture *f = *state;
+    char line[64];
+
+    f->loop.record = (struct vgr_loop_record){
+        .turns = 10, .longest_ns = 101999, .most_units = 102, .most = {103, 104, 105, 106}};
+    report(f, vgr_report_json);
+    must_say(f, "\n  \"turns\": 10,\n");
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(line, sizeof(line), "\n  \"%s\": %u,\n", names[i], 101 + i);
+        must_say(f, line);
+    }
+    report(f, vgr_report_prometheus);
+    must_say(f, "\nvgr_turns_total 10\n");
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(line, sizeof(line), "\nvgr_%s %u\n", names[i], 101 + i);
+        must_say(f, line);
+    }
+}
+
+/* As many workers as there can be, all in their guests' hands: the longest names, in every label. */
+static void the_largest_report_is_bounded(void **state)
+{
+    static struct vgr_worker workers[VGR_ACCOUNT_SLOTS];
+    struct fixture *f = *state;
+
+    worker_by_hand(f);
+    f->page->n_devices = f->page->queues = UINT32_MAX;
+    memset(f->page->devices, '"', sizeof(f->page->devices));
+    for (unsigned i = 0; i < VGR_ACCOUNT_SLOTS; i++) {
+        workers[i] = f->worker;
+        workers[i].attached = VGR_ATTACHED_VM;
+        workers[i].next = i ? &workers[i - 1] : NULL;
+    }
+    f->pool.first = &workers[VGR_ACCOUNT_SLOTS - 1];
+    f->pool.alive = VGR_ACCOUNT_SLOTS;
+    for (int i = 0; i < 2; i++) {
+        uint64_t begin = vgr_now_ms();
+
+        memset(f->loop.work, 0, sizeof(f->loop.work));
+        report(f, i ? vgr_report_json : vgr_report_prometheus);
+        print_message("%zu bytes, %llu units, %llu ms\n", strlen(f->text),
+                      (unsigned long long)vgr_loop_units(&f->loop),
+                      (unsigned long long)(vgr_now_ms() - begin));
+        assert_true(vgr_loop_units(&f->loop) <= VGR_LOOP_MOST_UNITS);
+        assert_int_equal(f->loop.work[VGR_WORK_CALLS], VGR_COUNTS_QUEUES * VGR_ACCOUNT_SLOTS);
+    }
+}
+
 /* ---- With a process ---- */
 
 static bool gone;
@@ -245,23 +299,23 @@ static void exited(struct vgr_worker *w, const char *reason)
 static void start(struct fixture *f)
 {
     struct vgr_boot_run run = {.length = ARENA};
-    struct vgr_arena arena = {.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    struct vgr_worker_job job = {.line = f->workers};
     int fd = memfd_create("arena", MFD_CLOEXEC);
 
     assert_int_equal(ftruncate(fd, ARENA), 0);
-    arena.files[0] = fd;
+    job.arena = (struct vgr_arena){.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    job.arena.files[0] = fd;
     f->ctl = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     gone = false;
-    assert_int_equal(vgr_worker_start(&f->pool, &f->worker, &arena, f->doorbell, f->wakeup, exited),
-                     0);
+    assert_int_equal(vgr_worker_start(&f->pool, &f->worker, &job, exited), 0);
     close(fd);
-    UNTIL(f, vgr_event_read(f->wakeup));
+    UNTIL(f, vgr_line_take(f->line) > 0);
 }
 
 static void ring(struct fixture *f)
 {
-    vgr_event_signal(f->doorbell);
-    UNTIL(f, vgr_event_read(f->wakeup));
+    vgr_line_ring(f->line);
+    UNTIL(f, vgr_line_take(f->line) > 0);
 }
 
 static void a_live_worker_is_told_and_its_end_goes_to_the_totals(void **state)
@@ -298,7 +352,7 @@ static void a_worker_that_fails_is_counted(void **state)
 
     start(f);
     f->ctl->hello.features = FAKE_EXIT;
-    vgr_event_signal(f->doorbell);
+    vgr_line_ring(f->line);
     UNTIL(f, gone);
     report(f, vgr_report_prometheus);
     must_say(f, "\nvgr_workers_failed_total 1\n");
@@ -343,6 +397,8 @@ int main(void)
         T(names_cannot_break_the_text),
         T(counters_never_go_down),
         T(time_counts_while_it_runs),
+        T(turns_of_the_loop_are_told),
+        T(the_largest_report_is_bounded),
         T(a_live_worker_is_told_and_its_end_goes_to_the_totals),
         T(a_worker_that_fails_is_counted),
         T(a_vm_context_has_the_fronts_counters),

@@ -7,10 +7,10 @@
 #include "test_loop.h"
 
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "device/watchdog.h"
 
@@ -24,7 +24,7 @@ struct fixture {
     struct vgr_watchdog dog;
     struct vgr_worker worker[WORKERS];
     struct vgr_counts_page *page[WORKERS];
-    int doorbell, wakeup;
+    int line, workers;
 };
 
 static unsigned n_overdue, n_told, n_gone;
@@ -52,8 +52,7 @@ static int setup(void **state)
     memset(&f, 0, sizeof(f));
     vgr_log_init("test", VGR_LOG_ERROR);
     n_overdue = n_told = n_gone = 0;
-    f.doorbell = eventfd(0, EFD_CLOEXEC);
-    f.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_int_equal(vgr_line_make(&f.line, &f.workers), 0);
     f.pool = (struct vgr_worker_pool){.loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = WORKERS};
     *state = &f;
     vgr_watchdog_init(&f.dog, &f.loop, &f.pool, LIMIT);
@@ -70,8 +69,8 @@ static int teardown(void **state)
     }
     vgr_worker_pool_finish(&f->pool, 5000);
     vgr_watchdog_finish(&f->dog);
-    close(f->doorbell);
-    close(f->wakeup);
+    close(f->line);
+    close(f->workers);
     vgr_loop_finish(&f->loop);
     return 0;
 }
@@ -79,18 +78,18 @@ static int teardown(void **state)
 static void start(struct fixture *f, int i)
 {
     struct vgr_boot_run run = {.length = ARENA};
-    struct vgr_arena arena = {.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    struct vgr_worker_job job = {.line = f->workers};
 
-    arena.files[0] = memfd_create("arena", MFD_CLOEXEC);
-    assert_int_equal(ftruncate(arena.files[0], ARENA), 0);
-    assert_int_equal(
-        vgr_worker_start(&f->pool, &f->worker[i], &arena, f->doorbell, f->wakeup, exited), 0);
-    close(arena.files[0]);
+    job.arena = (struct vgr_arena){.size = ARENA, .n_files = 1, .runs = &run, .n_runs = 1};
+    job.arena.files[0] = memfd_create("arena", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(job.arena.files[0], ARENA), 0);
+    assert_int_equal(vgr_worker_start(&f->pool, &f->worker[i], &job, exited), 0);
+    close(job.arena.files[0]);
     f->worker[i].tell = tell;
     f->page[i] =
         mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f->worker[i].counts_fd, 0);
     assert_true(f->page[i] != MAP_FAILED);
-    UNTIL(f, vgr_event_read(f->wakeup));
+    UNTIL(f, vgr_line_take(f->line) > 0);
 }
 
 static void compute(struct fixture *f, int i, uint32_t graphs)
@@ -245,6 +244,60 @@ static void nobody_looks_where_nobody_works(void **state)
     assert_true(vgr_timer_runs(&f->dog.timer));
 }
 
+static struct vgr_worker many[100];
+
+/* A page of counters in a file, for workers that the test plays. */
+static struct vgr_counts_page *make_page(int *fd)
+{
+    struct vgr_counts_page *page;
+
+    *fd = memfd_create("counts", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(*fd, VGR_COUNTS_SIZE), 0);
+    page = mmap(NULL, VGR_COUNTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    assert_true(page != MAP_FAILED);
+    return page;
+}
+
+/* All say that they compute in as many queues as there can be; only the oldest, the last that is looked at,
+ * does so for too long. */
+static void many_workers_are_looked_at_in_several_turns(void **state)
+{
+    const unsigned n = sizeof(many) / sizeof(many[0]);
+    struct fixture *f = *state;
+    struct vgr_counts_page *page[2];
+    int fd[2];
+
+    for (int i = 0; i < 2; i++) {
+        page[i] = make_page(&fd[i]);
+        page[i]->queues = UINT32_MAX;
+        for (unsigned q = 0; q < VGR_COUNTS_QUEUES; q++)
+            page[i][q].since[VGR_COUNTER_COMPUTING] = i ? vgr_counts_now() + 1000000000 : 1;
+    }
+    for (unsigned i = 0; i < n; i++)
+        many[i] = (struct vgr_worker){.pool = &f->pool,
+                                      .watch.fd = -1,
+                                      .pid = 1, /* there is no pidfd to signal it by */
+                                      .number = i + 1,
+                                      .counts_fd = fd[i > 0],
+                                      .next = i ? &many[i - 1] : NULL};
+    f->pool.first = &many[n - 1];
+    f->pool.alive = n;
+    vgr_watchdog_started(&f->dog);
+    UNTIL(f, f->pool.timed_out);
+    f->pool.first = NULL;
+    f->pool.alive = 0;
+
+    assert_int_equal(f->pool.timed_out, 1);
+    assert_true(many[0].killed);
+    assert_true(f->loop.record.turns >= n / VGR_WATCHDOG_TURN);
+    assert_true(f->loop.record.most[VGR_WORK_CALLS] <=
+                1 + VGR_WATCHDOG_TURN * (1 + 3 * VGR_COUNTS_QUEUES));
+    for (int i = 0; i < 2; i++) {
+        munmap(page[i], VGR_COUNTS_SIZE);
+        close(fd[i]);
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -258,6 +311,7 @@ int main(void)
         T(a_page_cannot_ask_for_ever),
         T(one_that_does_not_die_is_not_waited_for),
         T(nobody_looks_where_nobody_works),
+        T(many_workers_are_looked_at_in_several_turns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,20 @@ static void pages_are_free_when_they_are_taken(void **state)
     UNTIL_TRUE(!workers(NULL));
 }
 
+/* A worker in its guest's hands jams the line: the monitor's thread goes on. */
+static void a_jammed_line_does_not_stop_the_monitor(void **state)
+{
+    struct vgr_control *ctl = open_pages(1);
+
+    ctl->hello.features = FAKE_JAM;
+    assert_int_equal(mon_submit(1, VGR_SUBMIT_DOORBELL, 0, 0), 0);
+    UNTIL_TRUE(__atomic_load_n(&ctl->done, __ATOMIC_SEQ_CST) == 2);
+    for (int i = 0; i < 2000; i++)
+        assert_int_equal(mon_submit(1, VGR_SUBMIT_DOORBELL, 0, 0), 0);
+    virgl_renderer_context_destroy(1);
+    UNTIL_TRUE(!workers(NULL));
+}
+
 static void dead_worker_is_told(void **state)
 {
     struct vgr_control *ctl = open_pages(1);
@@ -242,6 +256,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(context_number_is_reused_at_once),
         TEST(pages_are_free_when_they_are_taken),
+        TEST(a_jammed_line_does_not_stop_the_monitor),
         TEST(dead_worker_is_told),
         TEST(broker_may_come_back),
         TEST(reset_drops_all),

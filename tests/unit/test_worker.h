@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/line.h"
 #include "common/log.h"
 #include "protocol/ggml_names.h"
 #include "worker/context.h"
@@ -27,6 +28,7 @@ struct rig {
     struct vgr_ctx *c;
     struct vgr_shared shared;
     struct vgr_control *ctl;
+    int line; /* the guest's end */
 };
 
 static struct vgr_backends backends;
@@ -49,8 +51,9 @@ static inline int setup(void **state)
     c->arena.base = aligned_alloc(4096, ARENA);
     c->arena.size = ARENA;
     memset(c->arena.base, 0, ARENA);
-    c->wakeup_fd = eventfd(0, EFD_NONBLOCK);
     c->backends = backends;
+    assert_int_equal(vgr_line_make(&r->line, &r->shared.line_fd), 0);
+    r->shared.nudge_fd = eventfd(0, EFD_NONBLOCK);
     vgr_ctx_init(c, &r->shared, calloc(VGR_COUNTS_QUEUES, sizeof(*c->counts)));
     r->c = c;
     r->ctl = (struct vgr_control *)c->arena.base;
@@ -99,7 +102,9 @@ static inline int teardown(void **state)
         if (r->c->buffers[i].buffer)
             ggml_backend_buffer_free(r->c->buffers[i].buffer);
     }
-    close(r->c->wakeup_fd);
+    close(r->line);
+    close(r->shared.line_fd);
+    close(r->shared.nudge_fd);
     free(r->c->arena.base);
     free(r->c->record);
     free(r->c->payload);

@@ -7,22 +7,23 @@
  * connection for each context, a SOCK_STREAM unix socket (crosvm's sandbox allows no other kind).
  *
  *   broker   struct vgr_broker_hello, at once
- *   bridge   struct vgr_broker_open with 3 + n_files descriptors: a memfd with n_runs x struct
- *            vgr_boot_run, the doorbell and wake-up eventfds, the files that hold the arena's pages
+ *   bridge   struct vgr_broker_open with 2 + n_files descriptors: a memfd with n_runs x struct
+ *            vgr_boot_run, the worker's end of a line (common/line.h), the files that hold the arena's pages
+ *   broker   struct vgr_notice (protocol/wire.h), if the context ends without its worker's word
  *   bridge   closes its direction (SHUT_WR): the context has ended
  *   broker   closes the connection: the worker is gone, and with it its mapping of the arena
  *
  * A bridge that only wants to know the capset closes the connection after the hello.
  */
-#ifndef VGR_DEVICE_BROKER_H
-#define VGR_DEVICE_BROKER_H
+#ifndef VGR_COMMON_BROKER_H
+#define VGR_COMMON_BROKER_H
 
 #include "protocol/wire.h"
 #include "worker/boot.h"
 
 #define VGR_BROKER_MAGIC   0x4b524256u /* "VBRK" */
-#define VGR_BROKER_VERSION 1u
-#define VGR_BROKER_NFDS    3u /* before the files */
+#define VGR_BROKER_VERSION 2u
+#define VGR_BROKER_NFDS    2u /* before the files */
 #define VGR_BROKER_MAX_FDS (VGR_BROKER_NFDS + VGR_BOOT_MAX_FILES)
 
 struct vgr_broker_hello {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a bridge hands to a broker.
+ * What a client hands over, received by its worker.
  */
 #include "vgr_test.h"
 
@@ -12,19 +12,23 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "device/handover.h"
+#include "common/line.h"
 #include "send_fds.h"
+#include "worker/handover.h"
 
 #define PAGE  4096u
 #define PAGES 16u
 
 struct fixture {
-    int sock[2];
-    int fds[SEND_FDS_MAX]; /* runs, doorbell, wake-up, two files */
+    int sock[2], line;
+    int fds[SEND_FDS_MAX]; /* runs, the worker's end of the line, two files */
     struct vgr_boot_run runs[4];
     struct vgr_broker_open open;
+    struct vgr_boot boot;
     struct vgr_handover h;
 };
+
+#define FILES 4 /* of fds[] */
 
 static int setup(void **state)
 {
@@ -34,10 +38,10 @@ static int setup(void **state)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f.sock))
         return -1;
     f.fds[0] = memfd_create("runs", MFD_CLOEXEC);
-    f.fds[1] = eventfd(0, EFD_CLOEXEC);
-    f.fds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    for (int i = 3; i < 5; i++) {
-        f.fds[i] = memfd_create("ram", MFD_CLOEXEC);
+    if (vgr_line_make(&f.line, &f.fds[1]))
+        return -1;
+    for (int i = 2; i < FILES; i++) {
+        f.fds[i] = memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (f.fds[i] < 0 || ftruncate(f.fds[i], PAGES * PAGE))
             return -1;
     }
@@ -50,6 +54,7 @@ static int setup(void **state)
         .n_files = 2,
         .size = (3 + PAGES) * PAGE,
     };
+    f.boot = (struct vgr_boot){.client = VGR_BOOT_BROKER, .arena_size = f.open.size};
     *state = &f;
     return 0;
 }
@@ -59,8 +64,9 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     vgr_handover_free(&f->h);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < FILES; i++)
         close(f->fds[i]);
+    close(f->line);
     close(f->sock[0]);
     close(f->sock[1]);
     return 0;
@@ -69,44 +75,57 @@ static int teardown(void **state)
 /* Sends it all and receives it; what is wrong with it. */
 static const char *hand_over(struct fixture *f, unsigned n_fds)
 {
-    struct vgr_broker_open open;
-    bool cut;
-
     vgr_handover_free(&f->h);
-    assert_int_equal(pwrite(f->fds[0], f->runs, sizeof(f->runs), 0), sizeof(f->runs));
+    if (f->boot.client == VGR_BOOT_BROKER)
+        assert_int_equal(pwrite(f->fds[0], f->runs, sizeof(f->runs), 0), sizeof(f->runs));
+    f->boot.arena_size = f->open.size;
     assert_int_equal(send_fds(f->sock[0], &f->open, sizeof(f->open), f->fds, n_fds),
                      sizeof(f->open));
-    assert_int_equal(vgr_handover_receive(&f->h, f->sock[1], &open, sizeof(open), &cut),
-                     sizeof(open));
-    assert_false(cut);
-    assert_int_equal(f->h.n_fds, n_fds);
-    return vgr_handover_broker(&f->h, &open);
+    return vgr_handover_receive(&f->h, f->sock[1], &f->boot);
 }
 
 static void arena_is_made_of_runs(void **state)
 {
     struct fixture *f = *state;
 
-    assert_null(hand_over(f, 5));
-    assert_int_equal(f->h.arena.size, (3 + PAGES) * PAGE);
-    assert_int_equal(f->h.arena.n_files, 2);
-    assert_int_equal(f->h.arena.n_runs, 2);
-    assert_memory_equal(f->h.arena.runs, f->runs, 2 * sizeof(f->runs[0]));
+    assert_null(hand_over(f, FILES));
+    assert_int_equal(f->h.n_files, 2);
+    assert_int_equal(f->h.n_runs, 2);
+    assert_memory_equal(f->h.runs, f->runs, 2 * sizeof(f->runs[0]));
+    vgr_line_ring(f->line);
+    assert_int_equal(vgr_line_take(f->h.line), 1);
 }
 
-static void guest_is_told_in_its_control_page(void **state)
+static void a_direct_client_hands_over_one_file(void **state)
+{
+    struct vgr_submit open = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = PAGES * PAGE};
+    struct fixture *f = *state;
+
+    f->boot = (struct vgr_boot){.client = VGR_BOOT_DIRECT, .arena_size = open.size};
+    f->fds[0] = f->fds[2];
+    for (int sealed = 0; sealed < 2; sealed++) {
+        const char *why;
+
+        assert_int_equal(send_fds(f->sock[0], &open, sizeof(open), f->fds, 2), sizeof(open));
+        vgr_handover_free(&f->h);
+        why = vgr_handover_receive(&f->h, f->sock[1], &f->boot);
+        assert_true(sealed == !why);
+        assert_int_equal(fcntl(f->fds[0], F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    }
+    assert_int_equal(f->h.n_runs, 1);
+    assert_int_equal(f->h.runs[0].length, PAGES * PAGE);
+}
+
+static void the_client_is_told(void **state)
 {
     struct fixture *f = *state;
-    struct vgr_control ctl;
-    uint64_t n;
+    struct vgr_notice notice;
 
-    assert_null(hand_over(f, 5));
-    vgr_handover_fail(&f->h, VGR_ERROR_LIMIT, "no more");
-    assert_int_equal(pread(f->fds[4], &ctl, sizeof(ctl), 2 * PAGE), sizeof(ctl));
-    assert_int_equal(ctl.state, VGR_STATE_FAILED);
-    assert_int_equal(ctl.error, VGR_ERROR_LIMIT);
-    assert_string_equal(ctl.error_text, "no more");
-    assert_int_equal(read(f->fds[2], &n, sizeof(n)), sizeof(n));
+    vgr_handover_refuse(f->sock[1], "no more");
+    assert_int_equal(recv(f->sock[0], &notice, sizeof(notice), 0), sizeof(notice));
+    assert_int_equal(notice.magic, VGR_MAGIC);
+    assert_int_equal(notice.error, VGR_ERROR_ARENA);
+    assert_non_null(strstr(notice.text, "no more"));
 }
 
 static void wrong_runs_are_refused(void **state)
@@ -127,10 +146,10 @@ static void wrong_runs_are_refused(void **state)
     f->open.size = 4 * PAGE;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         f->runs[1] = wrong[i];
-        assert_non_null(hand_over(f, 5));
+        assert_non_null(hand_over(f, FILES));
     }
     f->runs[1] = (struct vgr_boot_run){.length = PAGE};
-    assert_null(hand_over(f, 5));
+    assert_null(hand_over(f, FILES));
 }
 
 static void wrong_messages_are_refused(void **state)
@@ -138,7 +157,6 @@ static void wrong_messages_are_refused(void **state)
     struct fixture *f = *state;
     const struct vgr_broker_open good = f->open;
     const struct vgr_broker_open wrong[] = {
-        {1, good.version, 2, 2, good.size},          {good.magic, 2, 2, 2, good.size},
         {good.magic, good.version, 0, 2, good.size}, {good.magic, good.version, 9, 2, good.size},
         {good.magic, good.version, 2, 0, good.size}, {good.magic, good.version, 2, 1, good.size},
         {good.magic, good.version, 2, 3, good.size}, {good.magic, good.version, 2, 99, good.size},
@@ -147,12 +165,12 @@ static void wrong_messages_are_refused(void **state)
 
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         f->open = wrong[i];
-        assert_non_null(hand_over(f, 5));
+        assert_non_null(hand_over(f, FILES));
     }
     f->open = good;
     assert_non_null(hand_over(f, 0));
-    assert_non_null(hand_over(f, 4));
-    assert_null(hand_over(f, 5));
+    assert_non_null(hand_over(f, 3));
+    assert_null(hand_over(f, FILES));
 }
 
 static void wrong_descriptors_are_refused(void **state)
@@ -160,21 +178,25 @@ static void wrong_descriptors_are_refused(void **state)
     struct fixture *f = *state;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int dir = open("/tmp", O_RDONLY | O_CLOEXEC);
+    int event = eventfd(0, EFD_CLOEXEC);
+    int disk = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     unsigned tried = 0;
 
-    for (int i = 0; i < 5; i++) {
-        const int wrong[] = {null, dir, f->sock[0]};
+    for (int i = 0; i < FILES; i++) {
+        const int wrong[] = {null, dir, event, disk};
         int good = f->fds[i];
 
         if (!i)
             continue; /* where the list of runs is, is written to */
         for (size_t k = 0; k < sizeof(wrong) / sizeof(wrong[0]); k++, tried++) {
             f->fds[i] = wrong[k];
-            assert_non_null(hand_over(f, 5));
+            assert_non_null(hand_over(f, FILES));
         }
         f->fds[i] = good;
     }
     assert_int_equal(tried, 12);
+    close(event);
+    close(disk);
     close(null);
     close(dir);
 }
@@ -183,7 +205,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(arena_is_made_of_runs, setup, teardown),
-        cmocka_unit_test_setup_teardown(guest_is_told_in_its_control_page, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_direct_client_hands_over_one_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_client_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_runs_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_messages_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_descriptors_are_refused, setup, teardown),

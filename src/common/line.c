@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/line.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+int vgr_line_make(int *ours, int *workers)
+{
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
+        return -errno;
+    *ours = ends[0];
+    *workers = ends[1];
+    return 0;
+}
+
+void vgr_line_ring(int end)
+{
+    if (send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        /* EAGAIN: full, see line.h. Anything else: the worker is gone, which others will notice. */
+    }
+}
+
+int vgr_line_take(int end)
+{
+    char bytes[512];
+    ssize_t n = recv(end, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+    if (n > 0)
+        return 1;
+    if (!n)
+        return -EPIPE;
+    return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+}
