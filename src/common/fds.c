@@ -2,8 +2,13 @@
 #include "common/fds.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
 
 ssize_t vgr_fds_send(int sock, const void *buf, size_t len, const int *fds, unsigned n, int flags)
 {
@@ -67,4 +72,23 @@ ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max,
         }
     }
     return got;
+}
+
+void vgr_fds_refuse(int sock)
+{
+    const int no = 0;
+
+    setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+}
+
+int vgr_fds_standard(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+        if (fd < 0)
+            return -errno;
+    } while (fd <= STDERR_FILENO);
+    return close(fd) ? -errno : 0;
 }

@@ -4,12 +4,15 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "common/fds.h"
+
 int vgr_line_make(int *ours, int *workers)
 {
     int ends[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
         return -errno;
+    vgr_fds_refuse(ends[0]); /* bytes are all that is taken from it */
     *ours = ends[0];
     *workers = ends[1];
     return 0;

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/text.h"
+
 static char log_prefix[64] = "vgr";
 static enum vgr_log_level log_level = VGR_LOG_INFO;
 
@@ -43,26 +45,47 @@ static bool has_room(void)
     return poll(&p, 1, 0) != 0;
 }
 
+/* Whoever made the text, it leaves as one line that can be read: here, so that no caller can forget it. */
+static void write_clean(const char *prefix, const char *text, size_t len)
+{
+    char line[VGR_LOG_LINE];
+    size_t n = 0;
+
+    if (*prefix)
+        n = (size_t)snprintf(line, sizeof(line), "%.63s: ", prefix);
+    n += vgr_text_clean(line + n, sizeof(line) - n, text, len); /* the newline replaces its NUL */
+    line[n++] = '\n';
+    if (has_room() && write(STDERR_FILENO, line, n) < 0) {
+        /* Nobody reads our log: nothing left to tell. */
+    }
+}
+
 static void write_line(enum vgr_log_level level, const char *fmt, va_list ap)
 {
-    char line[1024];
+    char text[VGR_LOG_LINE];
     int saved = errno;
+    size_t len;
     int n;
 
     if (level > log_level)
         return;
 
-    n = snprintf(line, sizeof(line), "%s: %s", log_prefix,
-                 level == VGR_LOG_ERROR  ? "error: "
-                 : level == VGR_LOG_WARN ? "warning: "
-                                         : "");
-    n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
-    if (n > (int)sizeof(line) - 2)
-        n = (int)sizeof(line) - 2;
-    line[n++] = '\n';
-    if (has_room() && write(STDERR_FILENO, line, (size_t)n) < 0) {
-        /* Nobody reads our log: nothing left to tell. */
-    }
+    len = (size_t)snprintf(text, sizeof(text), "%s",
+                           level == VGR_LOG_ERROR  ? "error: "
+                           : level == VGR_LOG_WARN ? "warning: "
+                                                   : "");
+    n = vsnprintf(text + len, sizeof(text) - len, fmt, ap);
+    if (n > 0)
+        len += (size_t)n < sizeof(text) - len ? (size_t)n : sizeof(text) - len - 1;
+    write_clean(log_prefix, text, len);
+    errno = saved;
+}
+
+void vgr_log_text(const char *prefix, const char *text, size_t len)
+{
+    int saved = errno;
+
+    write_clean(prefix, text, len);
     errno = saved;
 }
 
@@ -94,9 +117,9 @@ void vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const 
     if (!limit->since_ms || now - limit->since_ms >= VGR_LOG_WINDOW_MS) {
         if (limit->left_out)
             vgr_log(level, "%u lines like the next were left out", limit->left_out);
-        *limit = (struct vgr_log_limit){.since_ms = now};
+        *limit = (struct vgr_log_limit){.since_ms = now, .burst = limit->burst};
     }
-    if (limit->written == VGR_LOG_BURST) {
+    if (limit->written >= (limit->burst ? limit->burst : VGR_LOG_BURST)) {
         limit->left_out++;
         return;
     }

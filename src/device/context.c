@@ -127,7 +127,7 @@ void vgr_context_destroy(struct vgr_context *c)
     complete_fence(c);
     forget_page(c);
     if (c->opened) {
-        vgr_info("context %u closed", c->worker.number);
+        vgr_log_often(&c->gpu->pool->log, VGR_LOG_INFO, "context %u closed", c->worker.number);
         vgr_debug("context %u: %llu submits, %llu doorbells, %llu waits (%llu held, %llu timed "
                   "out), %llu wake-ups",
                   c->worker.number, (unsigned long long)c->n_submits,
@@ -319,7 +319,8 @@ int vgr_context_open(struct vgr_context *c, struct vgr_resource *res, uint64_t s
     c->opened = true;
     c->arena = res;
     res->user = c;
-    vgr_info("context %u opened by guest context %u, arena %llu MiB", c->worker.number, c->node.id,
-             (unsigned long long)(size >> 20));
+    vgr_log_often(&c->gpu->pool->log, VGR_LOG_INFO,
+                  "context %u opened by guest context %u, arena %llu MiB", c->worker.number,
+                  c->node.id, (unsigned long long)(size >> 20));
     return 0;
 }

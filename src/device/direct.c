@@ -216,8 +216,8 @@ static bool client_open(struct vgr_direct_client *c, const union message *m, ssi
     }
     c->worker.attached = c->d->broker ? VGR_ATTACHED_BRIDGE : VGR_ATTACHED_DIRECT;
     c->worker.tell = tell_overdue;
-    vgr_info("context %u opened by a %s, arena %llu MiB", c->worker.number, who(c->d),
-             (unsigned long long)(job.arena.size >> 20));
+    vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u opened by a %s, arena %llu MiB",
+                  c->worker.number, who(c->d), (unsigned long long)(job.arena.size >> 20));
     return true;
 }
 
@@ -226,7 +226,7 @@ static void client_hangs_up(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
 
-    vgr_info("context %u closed", c->worker.number);
+    vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u closed", c->worker.number);
     client_close(c);
 }
 

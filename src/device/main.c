@@ -37,6 +37,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "common/log.h"
 #include "device/confine.h"
 #include "device/direct.h"
@@ -356,6 +357,8 @@ int main(int argc, char **argv)
     struct vgr_options o;
     int status;
 
+    if (vgr_fds_standard())
+        return EXIT_FAILURE;
     vgr_log_init("vgr-device", VGR_LOG_INFO);
     if (vgr_options_parse(&o, argc, argv, why, sizeof(why))) {
         fprintf(stderr, "vgr-device: %s\n", why);

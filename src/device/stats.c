@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "common/log.h"
 #include "device/report.h"
 
@@ -273,6 +274,7 @@ int vgr_stats_init(struct vgr_stats *s, struct vgr_loop *loop, const struct vgr_
     s->loop = loop;
     s->pool = pool;
     s->limit_ms = VGR_STATS_MS;
+    vgr_fds_refuse(fd);
     return vgr_listener_add(&s->listener, loop, fd, path, listener_ready);
 }
 

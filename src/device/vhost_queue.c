@@ -17,6 +17,9 @@ static void set_nonblocking(int fd)
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
+/* Of what a guest's driver can have us say by setting up queues, over the life of the process. */
+static struct vgr_log_limit provoked;
+
 static void process(struct vgr_vhost_queue *q);
 
 static void go_on(struct vgr_again *a)
@@ -43,7 +46,7 @@ static int serve_next(struct vgr_vhost_queue *q)
         return 0;
     vgr_loop_charge(q->loop, VGR_WORK_ENTRIES, VGR_VHOST_CHAIN + q->vq.work - before);
     if (got == -EPROTO) {
-        vgr_warn("the guest's queue %d is unusable", q->index);
+        vgr_log_often(&provoked, VGR_LOG_WARN, "the guest's queue %d is unusable", q->index);
         q->broken = true;
         vgr_loop_del(q->loop, &q->kick);
     } else if (got < 0) {
@@ -146,7 +149,8 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
     if (!err)
         err = vgr_loop_add(q->loop, &q->kick, q->kick_fd, EPOLLIN, kicked);
     if (err) {
-        vgr_warn("queue %d cannot be started: %s", q->index, strerror(-err));
+        vgr_log_often(&provoked, VGR_LOG_WARN, "queue %d cannot be started: %s", q->index,
+                      strerror(-err));
         vgr_vq_stop(&q->vq);
         q->broken = true;
         return err;

@@ -20,7 +20,7 @@ static void end(struct vgr_watchdog *d, struct vgr_worker *w, uint64_t now)
 {
     snprintf(w->overdue, sizeof(w->overdue), "a graph ran longer than the host's limit of %g s",
              (double)d->limit_ns / 1e9);
-    vgr_warn("context %u ends: %s", w->number, w->overdue);
+    vgr_log_often(&w->pool->log, VGR_LOG_WARN, "context %u ends: %s", w->number, w->overdue);
     w->tell_at = now + GRACE_NS;
     w->pool->timed_out++;
     vgr_worker_kill(w);

@@ -60,7 +60,7 @@ static void unblock_signals(void)
  * worker.
  * Every source is first moved above the targets, or a dup2() could overwrite one still needed. */
 static void __attribute__((noreturn)) become_worker(const char *path, char **env, pid_t parent,
-                                                    const int *sources, unsigned n)
+                                                    int log, const int *sources, unsigned n)
 {
     char *argv[] = {(char *)"vgr-worker", (char *)"--boot", NULL};
     unsigned first_free = VGR_BOOT_FD + n;
@@ -72,8 +72,13 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
     if (getppid() != parent)
         _exit(127); /* the front died before the line above */
 
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+    vgr_log_init("", vgr_log_level_get()); /* who reads `log` says whose lines these are */
+    if (null < 0)
         goto fail;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (dup2(fd == STDIN_FILENO ? null : log, fd) < 0)
+            goto fail;
+    }
     for (unsigned i = 0; i < n; i++) {
         moved[i] = fcntl(sources[i] < 0 ? null : sources[i], F_DUPFD_CLOEXEC, (int)first_free);
         if (moved[i] < 0)
@@ -180,6 +185,7 @@ int vgr_worker_pool_prepare(struct vgr_worker_pool *pool)
         return err;
     }
     pool->account_fd = fd;
+    pool->log.burst = VGR_WORKER_POOL_BURST;
     return 0;
 }
 
@@ -245,8 +251,9 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
     describe_end(&si, reason, sizeof(reason));
     w->refused = si.si_code == CLD_EXITED && si.si_status == VGR_BOOT_REFUSED;
     vgr_loop_charge(w->pool->loop, VGR_WORK_CALLS, VGR_COUNTS_QUEUES + 8);
-    vgr_log(w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s", w->number,
-            (int)w->pid, reason);
+    vgr_worker_log_close(&w->log); /* its last words come first */
+    vgr_log_often(&w->pool->log, w->killed ? VGR_LOG_DEBUG : VGR_LOG_INFO, "worker %u (pid %d) %s",
+                  w->number, (int)w->pid, reason);
     forget(w);
     w->exited(w, reason);
 }
@@ -260,7 +267,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     unsigned n = 0;
     pid_t parent = getpid();
     char **env = NULL;
-    int boot_fd = -1, pidfd = -1, err;
+    int boot_fd = -1, pidfd = -1, log_fd = -1, err;
 
     memset(w, 0, sizeof(*w));
     w->watch.fd = w->counts_fd = -1;
@@ -292,6 +299,11 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         err = w->counts_fd;
         goto out;
     }
+    log_fd = vgr_worker_log_open(&w->log, pool->loop, &pool->log_lines, w->number);
+    if (log_fd < 0) {
+        err = log_fd;
+        goto out;
+    }
     sources[n++] = boot_fd;
     sources[n++] = job->client ? -1 : job->line;
     sources[n++] = w->counts_fd;
@@ -310,7 +322,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         goto out;
     }
     if (!w->pid)
-        become_worker(pool->path, env, parent, sources, n);
+        become_worker(pool->path, env, parent, log_fd, sources, n);
 
     pidfd = pidfd_open(w->pid, 0);
     err = pidfd < 0 ? -errno : vgr_loop_add(pool->loop, &w->watch, pidfd, EPOLLIN, process_ended);
@@ -336,6 +348,10 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
 out:
     if (boot_fd >= 0)
         close(boot_fd);
+    if (log_fd >= 0)
+        close(log_fd);
+    if (err)
+        vgr_worker_log_close(&w->log);
     if (err && w->counts_fd >= 0)
         close(w->counts_fd);
     if (err)

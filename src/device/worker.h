@@ -29,8 +29,12 @@
 
 #include "common/account.h"
 #include "device/loop.h"
+#include "device/worker_log.h"
 #include "worker/boot.h"
 #include "worker/counts.h"
+
+/* Lines about contexts in VGR_LOG_WINDOW_MS: many may be opened at once, and few all the time. */
+#define VGR_WORKER_POOL_BURST 100u
 
 struct vgr_worker;
 struct vgr_watchdog;
@@ -51,7 +55,9 @@ struct vgr_worker_pool {
     bool slot_used[VGR_ACCOUNT_SLOTS]; /* of the account */
     struct vgr_watchdog *watchdog;     /* NULL: graphs may run for ever */
     uint32_t last_number;
-    struct vgr_worker *first; /* all alive, in a list, youngest first */
+    struct vgr_worker_log_lines log_lines; /* of all workers */
+    struct vgr_log_limit log;              /* of lines about contexts: opened, closed, ended */
+    struct vgr_worker *first;              /* all alive, in a list, youngest first */
     /* For the statistics, since the start of the program. */
     uint64_t started_ns; /* CLOCK_REALTIME; the owner's to set */
     uint64_t opened;     /* workers started */
@@ -94,6 +100,7 @@ struct vgr_worker {
     pid_t pid;
     uint32_t number; /* of the context, for log lines */
     uint32_t slot;   /* in the account of device memory */
+    struct vgr_worker_log log;
     bool killed;
     bool refused; /* it has refused what its client handed over, and told the client */
     enum vgr_attachment attached; /* how its guest is; set by the front after the start */

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "protocol/ggml_abi.h"
+#include "protocol/text.h"
+#include "protocol/wire.h"
 
 bool vgr_say_verbose(void)
 {
@@ -25,9 +27,10 @@ bool vgr_say_verbose(void)
 __attribute__((format(printf, 2, 0))) static void say(enum ggml_log_level level, const char *fmt,
                                                       va_list ap)
 {
-    char line[512];
+    char text[512], line[512];
 
-    vsnprintf(line, sizeof(line), fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    vgr_text_clean(line, sizeof(line), text, strlen(text));
     ggml_log_internal(level, "ggml-virtgpu: %s\n", line);
 }
 
@@ -64,12 +67,8 @@ void vgr_say_debug(const char *fmt, ...)
 
 void vgr_say_clean(char *out, size_t cap, const char *text, size_t len)
 {
-    size_t n = 0;
+    char copy[VGR_CONTROL_TEXT];
 
-    while (n < cap - 1 && n < len && text[n]) {
-        unsigned char c = (unsigned char)text[n];
-
-        out[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-    }
-    out[n] = 0;
+    memcpy(copy, text, len < sizeof(copy) ? len : sizeof(copy));
+    vgr_text_clean(out, cap, copy, strnlen(copy, len < sizeof(copy) ? len : sizeof(copy)));
 }

@@ -15,13 +15,15 @@
 /* True if VGR_LOG=debug. Read once. */
 bool vgr_say_verbose(void);
 
-/* One line through GGML's logger, with the library's prefix; `fmt` without a newline. */
+/* One line through GGML's logger, with the library's prefix; `fmt` without a newline. Whatever text of the
+ * host or the program gets into it, it is one line that can be read (protocol/text.h). */
 __attribute__((format(printf, 1, 2))) void vgr_say_error(const char *fmt, ...);
 __attribute__((format(printf, 1, 2))) void vgr_say_warn(const char *fmt, ...);
 __attribute__((format(printf, 1, 2))) void vgr_say_debug(const char *fmt, ...);
 
-/* Copies untrusted text of at most `cap` - 1 bytes, ended by a NUL or by `len`. Control characters
- * become '?'; the result is always terminated. */
+/* Makes text of the host fit to be shown (protocol/text.h). It ends with a NUL or after `len` bytes, of
+ * which the first VGR_CONTROL_TEXT count, and may lie in shared memory. What does not fit into out[cap] is
+ * left out; the result always ends with a NUL. */
 void vgr_say_clean(char *out, size_t cap, const char *text, size_t len);
 
 #endif

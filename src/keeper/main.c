@@ -140,6 +140,8 @@ int main(int argc, char **argv)
     struct sockaddr_un addr = {0};
     socklen_t len = sizeof(addr) - 1;
 
+    if (vgr_fds_standard())
+        return 2;
     if (argc != 2 || getsockname(k.listener, (struct sockaddr *)&addr, &len) < 0 ||
         addr.sun_family != AF_UNIX) {
         fprintf(stderr, "vgr-keeper is started by vgr-device\n");

@@ -15,19 +15,24 @@
 
 static const char *const type_names[] = {"CPU", "GPU", "IGPU", "ACCEL", "META"};
 
-/* GGML logs in pieces and with newlines; its errors are ours, its chatter is for debugging. */
+/* GGML logs in pieces and with newlines, several in a message at times; its errors are ours, its chatter is
+ * for debugging. */
 static void ggml_to_log(enum ggml_log_level level, const char *text, void *user)
 {
-    size_t len = strlen(text);
     enum vgr_log_level to = level == GGML_LOG_LEVEL_ERROR  ? VGR_LOG_ERROR
                             : level == GGML_LOG_LEVEL_WARN ? VGR_LOG_WARN
                                                            : VGR_LOG_DEBUG;
 
     (void)user;
-    while (len && (text[len - 1] == '\n' || text[len - 1] == '.'))
-        len--;
-    if (len)
-        vgr_log(to, "ggml: %.*s", (int)len, text);
+    while (*text) {
+        size_t line = strcspn(text, "\n"), len = line;
+
+        while (len && text[len - 1] == '.')
+            len--;
+        if (len)
+            vgr_log(to, "ggml: %.*s", (int)len, text);
+        text += line + (text[line] == '\n');
+    }
 }
 
 static int add(struct vgr_backends *b, ggml_backend_dev_t dev)

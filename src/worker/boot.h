@@ -6,7 +6,8 @@
  * an address space of its own, without the front's mapping of guest memory). It finds these
  * descriptors open and no others:
  *
- *   0,1,2  /dev/null, the front's stdout, the front's stderr (log lines)
+ *   0      /dev/null
+ *   1,2    a socket for log lines, to write only, which the front reads (device/worker_log.h)
  *   3      boot file: a memfd with struct vgr_boot, then n_runs x struct vgr_boot_run
  *   4      line: doorbells come here, wake-ups go here (common/line.h)
  *   5      counters: a sealed memfd with struct vgr_counts_page (counts.h), mapped by the worker
@@ -29,7 +30,7 @@
  * when the front dies. By itself it ends with exit status 1 when the context has failed and the
  * control page says why.
  *
- * `vgr-worker --probe` gets the boot file only, with no runs: it goes as far as a worker that has
+ * `vgr-worker --probe` has the front's stdout and stderr. It gets the boot file only, with no runs: it goes as far as a worker that has
  * not met its guest yet, says what of the sandbox this machine lacks, and exits
  * with 0, or with 2 and a log line where no worker would come up.
  *

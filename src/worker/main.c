@@ -25,6 +25,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/fds.h"
 #include "common/log.h"
 #include "worker/boot.h"
 #include "worker/context.h"
@@ -129,16 +130,15 @@ static int serve(void)
     struct vgr_boot boot;
     struct vgr_sandbox sandbox;
     struct vgr_ctx *c = &ctx;
-    char prefix[64];
     int ret;
 
+    vgr_log_init("", VGR_LOG_WARN); /* the front says whose lines these are */
     ret = vgr_boot_read(&boot);
     if (ret) {
         vgr_error("cannot read the boot file: %s", strerror(-ret));
         return 1;
     }
-    snprintf(prefix, sizeof(prefix), "vgr-worker[%u]", boot.context);
-    vgr_log_init(prefix, (enum vgr_log_level)boot.log_level);
+    vgr_log_init("", (enum vgr_log_level)boot.log_level);
     ret = vgr_arena_map(&c->arena, &boot);
     if (ret == -ECONNREFUSED)
         return VGR_BOOT_REFUSED;
@@ -183,6 +183,8 @@ int main(int argc, char **argv)
 {
     int status = 2;
 
+    if (vgr_fds_standard())
+        return 2;
     vgr_log_init("vgr-worker", VGR_LOG_WARN);
     if (argc >= 2 && !strcmp(argv[1], "--list-devices"))
         status = list_devices(argc, argv);

@@ -80,6 +80,7 @@ int main(int argc, char **argv)
         case FAKE_EXIT:
             return 7;
         case FAKE_ABORT:
+            fputs("vgr-device: last words", stderr);
             abort();
         case FAKE_FAIL:
             ctl->error = VGR_ERROR_GRAPH;

@@ -6,11 +6,11 @@
 #define VGR_FAKE_WORKER_H
 
 enum {
-    FAKE_ECHO = 0, /* counts `done` up and wakes the guest */
-    FAKE_EXIT = 1, /* exit status 7, nothing said */
-    FAKE_ABORT = 2,
-    FAKE_FAIL = 3, /* writes FAILED with VGR_ERROR_GRAPH, exits */
-    FAKE_JAM = 4,  /* fills the line, clears its flags, never reads again; sets `done` to 2 then */
+    FAKE_ECHO = 0,    /* counts `done` up and wakes the guest */
+    FAKE_EXIT = 1,    /* exit status 7, nothing said */
+    FAKE_ABORT = 2,   /* after words on stderr that have no end of a line */
+    FAKE_FAIL = 3,    /* writes FAILED with VGR_ERROR_GRAPH, exits */
+    FAKE_JAM = 4,     /* fills the line, clears its flags, never reads; sets `done` to 2 then */
     FAKE_HANG_UP = 5, /* closes the line; sets `done` to 2 then */
 };
 

@@ -171,6 +171,76 @@ static void closing_ends_the_worker(void **state)
     assert_int_equal(f->direct.n_clients, 0);
 }
 
+static int log_file, real_stderr;
+
+static void begin_log(void)
+{
+    log_file = memfd_create("log", MFD_CLOEXEC);
+    real_stderr = dup(STDERR_FILENO);
+    assert_true(log_file >= 0 && dup2(log_file, STDERR_FILENO) >= 0);
+    vgr_log_init("test", VGR_LOG_INFO);
+}
+
+/* What was logged since then. The caller frees it. */
+static char *end_log(void)
+{
+    off_t size = lseek(log_file, 0, SEEK_END);
+    char *text = calloc(1, (size_t)size + 1);
+
+    vgr_log_init("test", VGR_LOG_ERROR);
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    assert_int_equal(pread(log_file, text, (size_t)size, 0), size);
+    close(log_file);
+    return text;
+}
+
+static void a_workers_last_words_come_before_its_end(void **state)
+{
+    struct fixture *f = *state;
+    char *text, *words, *end;
+
+    client_connect(f);
+    client_open(f, ARENA);
+    UNTIL(f, woken(f));
+    begin_log();
+    f->ctl->hello.features = FAKE_ABORT;
+    ring(f);
+    UNTIL(f, !f->pool.alive);
+    text = end_log();
+    words = strstr(text, "vgr-worker[1]: vgr-device: last words\n");
+    end = strstr(text, "test: worker 1 (pid ");
+    assert_ptr_equal(words, text);
+    assert_true(end > words);
+    free(text);
+}
+
+/* Whoever opens one context after the other fills no disk with what is said of them. */
+static void lines_about_contexts_are_limited(void **state)
+{
+    struct fixture *f = *state;
+    unsigned lines = 0;
+    char *text;
+
+    begin_log();
+    for (unsigned i = 0; i < VGR_WORKER_POOL_BURST; i++) {
+        client_connect(f);
+        client_open(f, ARENA);
+        UNTIL(f, woken(f));
+        close(f->sock);
+        f->sock = -1;
+        UNTIL(f, !f->pool.alive);
+        f->pool.log.since_ms = vgr_now_ms(); /* all of it is one window, however long it takes */
+    }
+    text = end_log();
+    for (const char *c = text; *c; c++)
+        lines += *c == '\n';
+    free(text);
+    /* Each was opened and closed. */
+    assert_int_equal(lines, VGR_WORKER_POOL_BURST);
+    assert_int_equal(f->pool.log.left_out, VGR_WORKER_POOL_BURST);
+}
+
 static void further_messages_are_left_alone(void **state)
 {
     struct fixture *f = *state;
@@ -482,6 +552,8 @@ int main(void)
         T(worker_serves_the_arena),
         T(closing_ends_the_worker),
         T(further_messages_are_left_alone),
+        T(lines_about_contexts_are_limited),
+        T(a_workers_last_words_come_before_its_end),
         T(death_of_the_worker_is_told),
         T(reason_of_the_worker_is_kept),
         T(a_full_line_does_not_block),

@@ -4,6 +4,7 @@
  */
 #include "vgr_test.h"
 
+#include "send_fds.h"
 #include "test_loop.h"
 
 #include <errno.h>
@@ -20,6 +21,10 @@
 #include "common/log.h"
 #include "device/listen.h"
 #include "device/stats.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 #define MANY 600 /* contexts: an answer that no socket buffer takes at once */
 
@@ -453,6 +458,26 @@ static void finishing_drops_clients(void **state)
     close(fd);
 }
 
+/* Reading a request would close what came with it, for as long as that takes. */
+static void descriptors_are_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    int c = client(f), supported = -1, fds[] = {c};
+    socklen_t len = sizeof(supported);
+    ssize_t n = send_fds(c, "x", 1, fds, 1); /* before it is accepted, too */
+
+    if (!getsockopt(c, SOL_SOCKET, SO_PASSRIGHTS, &supported, &len)) {
+        assert_int_equal(n, -1);
+        assert_int_equal(errno, EPERM);
+        UNTIL(f, f->stats.n_clients == 1);
+        assert_int_equal(send_fds(c, "x", 1, fds, 1), -1);
+        assert_int_equal(errno, EPERM);
+    }
+    close(c);
+    vgr_loop_turn(&f->loop, 50);
+    UNTIL(f, !f->stats.n_clients);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -472,6 +497,7 @@ int main(void)
         T(clients_may_go_at_any_time),
         T(one_client_too_many_waits),
         T(finishing_drops_clients),
+        T(descriptors_are_not_taken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

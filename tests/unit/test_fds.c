@@ -4,7 +4,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/fds.h"
@@ -85,6 +88,40 @@ static void plain_messages_and_none(void **state)
     pair[1] = -1;
 }
 
+/* In a process of its own, since it is about what this one reports with. */
+static void closed_ones_of_the_first_three_are_opened(void **state)
+{
+    for (unsigned open_ones = 0; open_ones < 8; open_ones++) {
+        pid_t pid = fork();
+        int status;
+
+        if (!pid) {
+            int fd = eventfd(7, EFD_CLOEXEC);
+
+            for (int i = 0; i < 3; i++) {
+                if (open_ones >> i & 1)
+                    dup2(fd, i);
+                else
+                    close(i);
+            }
+            if (vgr_fds_standard() || vgr_fds_standard())
+                _exit(1);
+            /* Those that were there are as they were; nothing else is open. */
+            for (int i = 0; i < 3; i++) {
+                struct stat st;
+                bool null = !fstat(i, &st) && S_ISCHR(st.st_mode) && !fcntl(i, F_GETFD);
+
+                if (null == (bool)(open_ones >> i & 1))
+                    _exit(2);
+            }
+            close(fd);
+            _exit(dup(0) == fd ? 0 : 3);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +129,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_closed_and_told, setup, teardown),
         cmocka_unit_test_setup_teardown(plain_messages_and_none, setup, teardown),
+        cmocka_unit_test(closed_ones_of_the_first_three_are_opened),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
