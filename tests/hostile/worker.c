@@ -208,7 +208,7 @@ int __wrap_vgr_ctx_handshake(struct vgr_ctx *c)
 
     if (c->arena.size < ATTACK_ARENA || p->magic != ATTACK_MAGIC)
         return __real_vgr_ctx_handshake(c);
-    scene = (struct scene){p, c->arena.base, c->doorbell_fd, c->wakeup_fd, c->counts};
+    scene = (struct scene){p, c->arena.base, c->shared->line_fd, c->shared->line_fd};
     attack();
 }
 

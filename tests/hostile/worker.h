@@ -96,8 +96,7 @@ struct attack_page {
 struct scene {
     struct attack_page *page;
     uint8_t *arena;
-    int doorbell, wakeup;
-    void *counts;
+    int doorbell, wakeup; /* one descriptor, where both are a line */
 };
 extern struct scene scene;
 

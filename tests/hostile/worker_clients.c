@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -18,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "device/broker.h"
+#include "common/broker.h"
 #include "unit/send_fds.h"
 #include "worker/boot.h"
 
@@ -60,20 +59,22 @@ static bool reading_hangs(int fd)
     return hangs;
 }
 
-static int full_event(void)
+/* A line whose two ends have no room. */
+static bool full_line(int *line)
 {
-    uint64_t most = UINT64_MAX - 1;
-    int fd = eventfd(0, EFD_CLOEXEC);
-
-    (void)!write(fd, &most, sizeof(most));
-    return fd;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line))
+        return false;
+    for (int i = 0; i < 2; i++) {
+        while (send(line[i], "xxxxxxxxxxxxxxxx", 16, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+        }
+    }
+    return true;
 }
 
 /* ---- Messages ---- */
 
-/* Sends an OPEN with an arena of `size` bytes in `files[0]`, its list of runs in `files[1]`. Returns the
- * connection. */
-static int send_open(const struct front *f, uint64_t size, const int *files, const int *events)
+/* Sends an OPEN with an arena of `size` bytes in `file`, its list of runs in `runs`. Returns the connection. */
+static int send_open(const struct front *f, uint64_t size, int file, int runs, int line)
 {
     struct vgr_submit direct = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = size};
     struct vgr_broker_open broker = {.magic = VGR_BROKER_MAGIC,
@@ -81,18 +82,16 @@ static int send_open(const struct front *f, uint64_t size, const int *files, con
                                      .n_runs = 1,
                                      .n_files = 1,
                                      .size = size};
-    bool is_broker = f->kind == FRONT_BROKER;
-    int conn = front_connect(f->path, is_broker ? SOCK_STREAM : SOCK_SEQPACKET);
-    int fds[4] = {is_broker ? files[1] : files[0], events[0], events[1], files[0]};
+    int conn = front_connect(f->path, SOCK_STREAM);
     char hello[128];
     struct pollfd p = {.fd = conn, .events = POLLIN};
 
     if (conn < 0 || poll(&p, 1, FRONT_PATIENCE_MS) != 1 || recv(conn, hello, sizeof(hello), 0) <= 0)
         return conn;
-    if (is_broker)
-        (void)send_fds(conn, &broker, sizeof(broker), fds, 4);
+    if (f->kind == FRONT_BROKER)
+        (void)send_fds(conn, &broker, sizeof(broker), (int[]){runs, line, file}, 3);
     else
-        (void)send_fds(conn, &direct, sizeof(direct), fds, 3);
+        (void)send_fds(conn, &direct, sizeof(direct), (int[]){file, line}, 2);
     return conn;
 }
 
@@ -117,24 +116,25 @@ static int runs_file(void)
 
 bool client_with_tap(struct front *f)
 {
-    int files[2] = {tap(), -1}, events[2] = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC)};
-    bool well = files[0] >= 0 && reading_hangs(files[0]);
-    int conn;
+    int device = tap(), file = arena_file(), runs = runs_file(), line[2], conn;
+    bool well = device >= 0 && reading_hangs(device);
 
     if (f->kind == FRONT_VHOST)
         return well; /* QEMU's descriptors are QEMU's */
-    files[1] = files[0];
-    if (f->kind == FRONT_BROKER)
-        files[0] = arena_file();
-    conn = send_open(f, ATTACK_ARENA, files, events);
-    usleep(100000);
-    well = front_answers(f) && well;
-    close(conn);
-    close(files[0]);
-    if (files[1] != files[0])
-        close(files[1]);
-    close(events[0]);
-    close(events[1]);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line))
+        return false;
+    for (int i = 0; i < 3; i++) {
+        conn = send_open(f, ATTACK_ARENA, i == 0 ? device : file, i == 1 ? device : runs,
+                         i == 2 ? device : line[1]);
+        usleep(100000);
+        well = front_answers(f) && well;
+        close(conn);
+    }
+    close(device);
+    close(file);
+    close(runs);
+    close(line[0]);
+    close(line[1]);
     return well;
 }
 
@@ -142,7 +142,7 @@ static volatile bool enough;
 
 struct flags {
     pthread_t thread;
-    int events[2];
+    int line[2];
 };
 
 static void *clear_flags(void *arg)
@@ -151,22 +151,22 @@ static void *clear_flags(void *arg)
 
     while (!enough) {
         for (int i = 0; i < 2; i++)
-            fcntl(f->events[i], F_SETFL, O_RDWR);
+            fcntl(f->line[i], F_SETFL, O_RDWR);
     }
     return NULL;
 }
 
-static bool with_full_events(struct front *f, uint64_t size)
+static bool with_full_line(struct front *f, uint64_t size)
 {
-    struct flags flags = {.events = {full_event(), full_event()}};
-    int files[2] = {arena_file(), runs_file()};
-    bool well = true;
+    int file = arena_file(), runs = runs_file();
+    struct flags flags;
+    bool well = full_line(flags.line);
 
     enough = false;
-    if (pthread_create(&flags.thread, NULL, clear_flags, &flags))
+    if (!well || pthread_create(&flags.thread, NULL, clear_flags, &flags))
         return false;
     for (int i = 0; i < 8 && well; i++) {
-        int conn = send_open(f, size, files, flags.events);
+        int conn = send_open(f, size, file, runs, flags.line[1]);
 
         usleep(20000);
         well = front_answers(f);
@@ -174,20 +174,20 @@ static bool with_full_events(struct front *f, uint64_t size)
     }
     enough = true;
     pthread_join(flags.thread, NULL);
-    for (int i = 0; i < 2; i++) {
-        close(files[i]);
-        close(flags.events[i]);
-    }
+    close(file);
+    close(runs);
+    close(flags.line[0]);
+    close(flags.line[1]);
     return well;
 }
 
 bool client_refused(struct front *f)
 {
-    return f->kind == FRONT_VHOST || with_full_events(f, 4096);
+    return f->kind == FRONT_VHOST || with_full_line(f, 4096);
 }
 
 /* The arena has no hello: the worker says so and ends. */
 bool client_served(struct front *f)
 {
-    return f->kind == FRONT_VHOST || with_full_events(f, ATTACK_ARENA);
+    return f->kind == FRONT_VHOST || with_full_line(f, ATTACK_ARENA);
 }

@@ -12,7 +12,7 @@
  * is seen first that reading it does not return. */
 bool client_with_tap(struct front *f);
 
-/* Doorbell and wake-up are full, and their flags are cleared all the time; the OPEN is one to be refused. */
+/* The line is full both ways, and its flags are cleared all the time; the OPEN is one to be refused. */
 bool client_refused(struct front *f);
 
 /* The same, of a worker that ends by itself. */

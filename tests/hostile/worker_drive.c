@@ -175,7 +175,7 @@ static void set_scene(const struct guest *g, struct attack_page *p, pid_t victim
 {
     struct stat st;
 
-    fstat(front.kind == FRONT_DIRECT ? g->fds[0] : front.ram_fd, &st);
+    fstat(front.kind == FRONT_DIRECT ? g->file : front.ram_fd, &st);
     memset(p, 0, sizeof(*p));
     p->first = all->next;
     p->control = !strcmp(how.sandbox, "off");

@@ -40,15 +40,20 @@ static int flag_by_ioctl(int fd, bool blocking)
     return attack_errno(attack_call(SYS_ioctl, (long)fd, (unsigned long)FIONBIO, &on));
 }
 
+static bool has(int fd, short what)
+{
+    struct pollfd p = {.fd = fd, .events = what};
+
+    return poll(&p, 1, 0) == 1 && p.revents & what;
+}
+
 /* Writes until there is no room. The other end's flag may say that it waits: never here. */
 static void fill(int fd)
 {
     uint64_t count = UINT64_MAX - 1;
 
     for (int i = 0; i < 100000; i++) {
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-
-        if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+        if (!has(fd, POLLOUT))
             return;
         flag(fd, false);
         if (write(fd, &count, sizeof(count)) < 0 && --count == 0)
@@ -60,9 +65,8 @@ static void fill(int fd)
 static void empty(int fd)
 {
     char bytes[4096];
-    struct pollfd p = {.fd = fd, .events = POLLIN};
 
-    while (poll(&p, 1, 0) == 1 && p.revents & POLLIN) {
+    while (has(fd, POLLIN)) {
         if (read(fd, bytes, sizeof(bytes)) <= 0)
             return;
     }
@@ -110,10 +114,8 @@ static void *take_away(void *unused)
     uint64_t n;
 
     while (!enough) {
-        struct pollfd p = {.fd = scene.wakeup, .events = POLLIN};
-
         flag(scene.wakeup, true);
-        if (poll(&p, 1, 0) == 1 && p.revents & POLLIN && read(scene.wakeup, &n, sizeof(n)) < 0)
+        if (has(scene.wakeup, POLLIN) && read(scene.wakeup, &n, sizeof(n)) < 0)
             return NULL;
     }
     return NULL;
@@ -130,14 +132,16 @@ static int taken_away(void)
         return errno;
     for (int round = 0; round < 10 && answer == HARMLESS; round++) {
         for (int i = 0; i < 3000; i++) {
-            if (write(scene.wakeup, &one, sizeof(one)) < 0)
+            if (!has(scene.wakeup, POLLOUT) || write(scene.wakeup, &one, sizeof(one)) < 0)
                 break;
         }
         answer = attack_ask(ASK_FRONT);
     }
     enough = true;
-    while (pthread_tryjoin_np(thread, NULL) == EBUSY)
-        (void)!write(scene.wakeup, &one, sizeof(one));
+    while (pthread_tryjoin_np(thread, NULL) == EBUSY) {
+        if (has(scene.wakeup, POLLOUT))
+            (void)!write(scene.wakeup, &one, sizeof(one));
+    }
     return answer;
 }
 
@@ -145,7 +149,9 @@ static void *write_on(void *unused)
 {
     uint64_t one = 1;
 
-    while (!enough && write(scene.wakeup, &one, sizeof(one)) > 0) {
+    while (!enough) {
+        if (has(scene.wakeup, POLLOUT))
+            (void)!write(scene.wakeup, &one, sizeof(one));
     }
     return NULL;
 }
@@ -244,11 +250,10 @@ static int too_much(void)
 static int odd_sizes(void)
 {
     char bytes[64] = {0};
-    struct pollfd p = {.fd = scene.wakeup, .events = POLLOUT};
 
     flag(scene.wakeup, false);
     for (size_t n = 0; n < sizeof(bytes); n++) {
-        if (poll(&p, 1, 0) == 1)
+        if (has(scene.wakeup, POLLOUT))
             (void)!write(scene.wakeup, bytes, n);
     }
     return attack_ask(ASK_FRONT);

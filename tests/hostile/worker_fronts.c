@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -19,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "device/broker.h"
 #include "protocol/ggml_names.h"
 #include "unit/send_fds.h"
 
@@ -126,7 +124,7 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
         }
         usleep(10000);
     }
-    fd = f->pid > 0 && kind == FRONT_DIRECT ? front_connect(f->path, SOCK_SEQPACKET) : -1;
+    fd = f->pid > 0 && kind == FRONT_DIRECT ? front_connect(f->path, SOCK_STREAM) : -1;
     if (fd >= 0)
         close(fd);
     return kind == FRONT_VHOST ? vhost_start(f) : kind == FRONT_BROKER ? bridge_start(f) : fd >= 0;
@@ -191,7 +189,7 @@ bool front_answers(struct front *f)
     if (f->kind == FRONT_VHOST)
         well = well && vhost_answers(f);
     else
-        well = well && said(f->path, f->kind == FRONT_DIRECT ? SOCK_SEQPACKET : SOCK_STREAM, NULL,
+        well = well && said(f->path, SOCK_STREAM, NULL,
                             text, sizeof(text)) > 0;
     f->lost |= !well;
     return well;
@@ -209,7 +207,7 @@ void front_vex(struct front *f)
         vhost_close(&g);
         return;
     }
-    fd = front_connect(f->path, f->kind == FRONT_DIRECT ? SOCK_SEQPACKET : SOCK_STREAM);
+    fd = front_connect(f->path, SOCK_STREAM);
     (void)!write(fd, "x", 1);
     close(fd);
 }
@@ -270,26 +268,33 @@ static void hello(struct guest *g, bool odd)
 static bool direct_open(struct guest *g)
 {
     struct vgr_submit open = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = ATTACK_ARENA};
+    int line[2], fds[VGR_DIRECT_NFDS];
     struct vgr_capset capset;
     struct pollfd p;
+    bool well;
 
-    g->conn = front_connect(g->front->path, SOCK_SEQPACKET);
+    g->conn = front_connect(g->front->path, SOCK_STREAM);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, line))
+        return false;
     p = (struct pollfd){.fd = g->conn, .events = POLLIN};
-    g->fds[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    g->fds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return g->conn >= 0 && poll(&p, 1, FRONT_PATIENCE_MS) == 1 &&
+    g->line = line[0];
+    fds[0] = g->file;
+    fds[1] = line[1];
+    well = g->conn >= 0 && poll(&p, 1, FRONT_PATIENCE_MS) == 1 &&
            recv(g->conn, &capset, sizeof(capset), 0) == sizeof(capset) &&
-           send_fds(g->conn, &open, sizeof(open), g->fds, 3) == sizeof(open);
+           send_fds(g->conn, &open, sizeof(open), fds, VGR_DIRECT_NFDS) == sizeof(open);
+    close(line[1]);
+    return well;
 }
 
 bool guest_open(struct guest *g, struct front *f, unsigned slot, bool odd)
 {
     size_t halves[2];
 
-    *g = (struct guest){.front = f, .slot = slot, .conn = -1, .fds = {-1, -1, -1}};
+    *g = (struct guest){.front = f, .slot = slot, .conn = -1, .line = -1, .file = -1};
     if (f->kind == FRONT_DIRECT) {
-        g->fds[0] = secret_file(&g->arena);
-        if (g->fds[0] < 0)
+        g->file = secret_file(&g->arena);
+        if (g->file < 0)
             return false;
     } else {
         halves_of(slot, halves);
@@ -321,17 +326,15 @@ bool guest_start(struct guest *g)
 
 bool guest_bell(struct guest *g)
 {
-    struct pollfd p = {.fd = g->fds[1], .events = POLLOUT};
-    uint64_t one = 1;
-
     switch (g->front->kind) {
     case FRONT_VHOST:
         return vhost_bell(g);
     case FRONT_BROKER:
         return bridge_bell(g);
     default:
-        /* Its own worker may make it wait here: nobody else is concerned. */
-        return poll(&p, 1, 0) != 1 || write(g->fds[1], &one, sizeof(one)) == sizeof(one);
+        /* What its own worker does to the line is nobody else's concern. */
+        send(g->line, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return true;
     }
 }
 
@@ -347,18 +350,24 @@ bool guest_close(struct guest *g)
     else if (g->front->kind == FRONT_BROKER)
         well = bridge_close(g);
     else
-        close(g->conn);
+        close(g->conn), close(g->line), close(g->file);
     munmap(g->arena, g->front->kind == FRONT_DIRECT ? FRONT_RAM : ATTACK_ARENA);
-    for (int i = 0; i < 3; i++) {
-        if (g->fds[i] >= 0)
-            close(g->fds[i]);
-    }
     return well;
 }
 
+/* What the front has to say to a program comes by the socket. */
 uint32_t guest_state(const struct guest *g)
 {
-    return __atomic_load_n(&g->ctl->state, __ATOMIC_ACQUIRE);
+    uint32_t state = __atomic_load_n(&g->ctl->state, __ATOMIC_ACQUIRE);
+    struct vgr_notice notice;
+
+    if (g->front->kind == FRONT_DIRECT && state != VGR_STATE_FAILED &&
+        recv(g->conn, &notice, sizeof(notice), MSG_DONTWAIT) == (ssize_t)sizeof(notice)) {
+        memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
+        __atomic_store_n(&g->ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
+        return VGR_STATE_FAILED;
+    }
+    return state;
 }
 
 bool guest_ready(struct guest *g)

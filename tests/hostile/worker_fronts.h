@@ -46,7 +46,8 @@ struct guest {
     uint8_t *arena;  /* linear, as the worker sees it */
     struct vgr_control *ctl;
     struct vgr_ring_producer ring;
-    int conn, fds[3]; /* direct */
+    int conn, line; /* direct */
+    int file;
     bool open;
 };
 
