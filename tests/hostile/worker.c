@@ -25,9 +25,9 @@
 struct scene scene;
 
 static const struct attempts *const all[] = {
-    &attack_ram,     &attack_memory,  &attack_signals, &attack_scheduling, &attack_processes,
-    &attack_files,   &attack_devices, &attack_sockets, &attack_kernel,     &attack_events,
-    &attack_pages,   &attack_log,     &attack_resources,
+    &attack_ram,   &attack_memory,  &attack_signals,   &attack_scheduling, &attack_processes,
+    &attack_files, &attack_devices, &attack_sockets,   &attack_kernel,     &attack_events,
+    &attack_pages, &attack_log,     &attack_resources,
 };
 
 /* ---- Calls that the sandbox stops, memory that is not there ---- */
@@ -227,8 +227,8 @@ static long landlock(long cap, const void *attr, size_t size, long flags)
     }
     if (flags & LANDLOCK_CREATE_RULESET_VERSION)
         return real < cap ? real : cap;
-    if (real >= 0 && ((cap < 8 && words[0] >> rights[cap]) ||
-                      (cap < 4 && size > 8 && words[1]) || (cap < 6 && size > 16 && words[2]))) {
+    if (real >= 0 && ((cap < 8 && words[0] >> rights[cap]) || (cap < 4 && size > 8 && words[1]) ||
+                      (cap < 6 && size > 16 && words[2]))) {
         close((int)real);
         errno = EINVAL;
         return -1;
@@ -248,7 +248,8 @@ long __wrap_syscall(long nr, ...)
     va_end(ap);
     if (cap && nr == SYS_landlock_create_ruleset)
         return landlock(strtol(cap, NULL, 10), (const void *)a[0], (size_t)a[1], a[2]);
-    if (cap && !strcmp(cap, "0") && (nr == SYS_landlock_add_rule || nr == SYS_landlock_restrict_self)) {
+    if (cap && !strcmp(cap, "0") &&
+        (nr == SYS_landlock_add_rule || nr == SYS_landlock_restrict_self)) {
         errno = ENOSYS;
         return -1;
     }

@@ -104,8 +104,9 @@ struct attempt {
     const char *name;
     int (*run)(void);
     unsigned flags;
-    const char *why;      /* nobody is harmed, with MAY_HARMLESS */
-    int (*control)(void); /* shows without a sandbox that the attempt is in earnest; NULL: run() does */
+    const char *why; /* nobody is harmed, with MAY_HARMLESS */
+    int (*control)(
+        void); /* shows without a sandbox that the attempt is in earnest; NULL: run() does */
     unsigned landlock;
 };
 

@@ -2,10 +2,9 @@
  *
  * worker_drive.c - holds a front to an attacking worker (worker.h) and prints what came of each attempt.
  *
- * Usage: worker_drive FRONT SANDBOX DEVICE ATTACKER FOLDER LANDLOCK [USER [OTHER]]
+ * Usage: worker_drive FRONT SANDBOX DEVICE ATTACKER FOLDER [USER [OTHER]]
  *
- * FRONT is vhost-user, direct or broker; SANDBOX as of vgr-device; LANDLOCK the version in force, for what can
- * be expected; OTHER the process of another VM's vgr-device. With SANDBOX "off" the controls are run instead:
+ * FRONT is vhost-user, direct or broker; SANDBOX as of vgr-device; OTHER the process of another VM's vgr-device. With SANDBOX "off" the controls are run instead:
  * each has to succeed.
  *
  * A neighbour, a context of the same front with a real worker, computes all the time; each result is compared.
@@ -13,6 +12,7 @@
  * goes on behind it with new ones.
  */
 #include <errno.h>
+#include <linux/landlock.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,8 +29,9 @@
 #include "hostile/worker_fronts.h"
 #include "hostile/worker_stage.h"
 
-#define ROUNDS     200u
-#define GO_ON      3 /* exit status: the front is lost, the attempts behind are to be made with another one */
+#define ROUNDS 200u
+#define GO_ON                                                                                      \
+    3 /* exit status: the front is lost, the attempts behind are to be made with another one */
 #define SILENCE_MS 30000
 
 /* Outlives the processes. */
@@ -313,10 +315,18 @@ static void measure(void)
 /* One front, from its start to its end or its loss. */
 static void stand(void)
 {
-    char worker[256], log[128], *arguments[] = {
-        (char *)"--worker",    worker,           (char *)"--device", (char *)"CPU",
-        (char *)"--log-level", (char *)"warn",   (char *)"--sandbox", (char *)how.sandbox,
-        how.user ? (char *)"--worker-user" : NULL, how.user, NULL};
+    char worker[256], log[128],
+        *arguments[] = {(char *)"--worker",
+                        worker,
+                        (char *)"--device",
+                        (char *)"CPU",
+                        (char *)"--log-level",
+                        (char *)"warn",
+                        (char *)"--sandbox",
+                        (char *)how.sandbox,
+                        how.user ? (char *)"--worker-user" : NULL,
+                        how.user,
+                        NULL};
     unsigned fds[2], workers[2];
     pthread_t thread;
     pid_t victim;
@@ -400,8 +410,7 @@ static unsigned report(const char *name)
         n++;
         if (fails(r)) {
             failed++;
-            printf("FAIL %s/%s: %s (%s)\n", name, r->asset, r->name,
-                   control ? told(r->outcome) : told(r->outcome));
+            printf("FAIL %s/%s: %s (%s)\n", name, r->asset, r->name, told(r->outcome));
         } else if (!control && r->outcome == HARMLESS) {
             harmless++;
             if (getenv("ATTACK_VERBOSE"))
@@ -413,14 +422,15 @@ static unsigned report(const char *name)
         }
     }
     if (control) {
-        printf("# %-28s %3u attempts, %3u succeed, %u do not\n", name, n, refused, failed);
+        printf("# %-36s %3u attempts, %3u succeed, %u do not\n", name, n, refused, failed);
         return failed + !n;
     }
-    printf("# %-28s %3u attempts, %3u refused, %2u harmless, %u else\n", name, n, refused, harmless,
+    printf("# %-36s %3u attempts, %3u refused, %2u harmless, %u else\n", name, n, refused, harmless,
            failed);
-    printf("# %-28s neighbour: %u rounds, %u wrong, %u unanswered, %.0f us before, %.0f us meanwhile\n",
+    printf("# %-36s neighbour: %u rounds, %u wrong, %u unanswered, %.0f us before, %.0f us "
+           "meanwhile\n",
            "", all->rounds, all->wrong, all->silent, all->before, all->during);
-    printf("# %-28s front: %s, descriptors %u, %u, workers %u, %u, longest turn %llu us\n", "",
+    printf("# %-36s front: %s, descriptors %u, %u, workers %u, %u, longest turn %llu us\n", "",
            all->lost ? "lost" : "well", all->fds[0], all->fds[1], all->workers[0], all->workers[1],
            (unsigned long long)all->turn);
     if (all->wrong || all->silent || !all->rounds || !all->health || all->lost ||
@@ -431,13 +441,23 @@ static unsigned report(const char *name)
     return failed + !n;
 }
 
+/* That of this kernel, or what the attacker will say it is. */
+static uint32_t landlock_in_force(void)
+{
+    long real = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    const char *cap = getenv("ATTACK_LANDLOCK");
+    long most = cap ? strtol(cap, NULL, 10) : real;
+
+    return real < 0 ? 0 : (uint32_t)(most < real ? most : real);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const kinds[] = {"vhost-user", "direct", "broker"};
     char name[96];
     int status;
 
-    if (argc < 7 || geteuid())
+    if (argc < 6 || geteuid())
         return 2;
     setlinebuf(stdout);
     signal(SIGPIPE, SIG_IGN);
@@ -449,9 +469,9 @@ int main(int argc, char **argv)
     how.device = argv[3];
     how.attacker = argv[4];
     how.folder = argv[5];
-    how.landlock = (uint32_t)strtoul(argv[6], NULL, 10);
-    how.user = argc > 7 && argv[7][0] ? argv[7] : NULL;
-    how.other = argc > 8 ? atoi(argv[8]) : 0;
+    how.landlock = landlock_in_force();
+    how.user = argc > 6 && argv[6][0] ? argv[6] : NULL;
+    how.other = argc > 7 ? atoi(argv[7]) : 0;
     if (how.user) {
         const struct passwd *pw = getpwnam(how.user);
 
@@ -462,8 +482,8 @@ int main(int argc, char **argv)
     all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED || !stage_devices())
         return 2;
-    snprintf(name, sizeof(name), "%s/%s%s%s", argv[1], how.sandbox, how.user ? "/" : "",
-             how.user ? how.user : "");
+    snprintf(name, sizeof(name), "%s/%s/%s/landlock-%u", argv[1], how.sandbox,
+             how.user ? how.user : "root", how.landlock);
     do {
         uint32_t before = all->next;
         pid_t pid = fork();

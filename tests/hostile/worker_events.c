@@ -235,7 +235,8 @@ static int async(void)
 {
     int flags = (int)attack_call(SYS_fcntl, (long)scene.wakeup, (long)F_GETFL);
 
-    if (attack_call(SYS_fcntl, (long)scene.wakeup, (long)F_SETFL, (long)(flags | O_ASYNC | O_APPEND)))
+    if (attack_call(SYS_fcntl, (long)scene.wakeup, (long)F_SETFL,
+                    (long)(flags | O_ASYNC | O_APPEND)))
         return errno;
     return attack_ask(ASK_FRONT);
 }
@@ -329,10 +330,7 @@ static int served(void)
 
 static const char answers[] = "the front answers as before";
 
-#define EVENT(name, run, more)                                                                     \
-    {                                                                                              \
-        name, run, MAY_HARMLESS | (more), answers, own_thread_blocks, 0                            \
-    }
+#define EVENT(name, run, more) {name, run, MAY_HARMLESS | (more), answers, own_thread_blocks, 0}
 
 static const struct attempt list[] = {
     EVENT("doorbell full, O_NONBLOCK cleared by fcntl", full_doorbell, 0),

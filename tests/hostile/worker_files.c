@@ -282,8 +282,8 @@ static int by_handle(void)
 
     if (attack_call(SYS_name_to_handle_at, (long)AT_FDCWD, file(), &h, &mount, 0L))
         return errno;
-    return attack_errno(
-        attack_call(SYS_open_by_handle_at, (long)open(".", O_RDONLY | O_DIRECTORY), &h, (long)O_RDONLY));
+    return attack_errno(attack_call(SYS_open_by_handle_at, (long)open(".", O_RDONLY | O_DIRECTORY),
+                                    &h, (long)O_RDONLY));
 }
 
 static int lock_log(void)
@@ -388,7 +388,8 @@ static const struct attempt list[] = {
     {"inotify: watch somebody's folder", watch, STRICT_ONLY, NULL, NULL, 0},
     {"fanotify", watch_all, 0, NULL, NULL, 0},
     {"open by handle", by_handle, 0, NULL, NULL, 0},
-    {"flock of the log", lock_log, MAY_HARMLESS, "nobody asks for that lock", lock_library_shown, 0},
+    {"flock of the log", lock_log, MAY_HARMLESS, "nobody asks for that lock", lock_library_shown,
+     0},
     {"flock of a library", lock_library, MAY_HARMLESS, "nobody asks for that lock",
      lock_library_shown, 0},
     {"umask", mask, MAY_HARMLESS, "it makes no files", mask_shown, 0},

@@ -189,8 +189,7 @@ bool front_answers(struct front *f)
     if (f->kind == FRONT_VHOST)
         well = well && vhost_answers(f);
     else
-        well = well && said(f->path, SOCK_STREAM, NULL,
-                            text, sizeof(text)) > 0;
+        well = well && said(f->path, SOCK_STREAM, NULL, text, sizeof(text)) > 0;
     f->lost |= !well;
     return well;
 }
@@ -429,8 +428,7 @@ bool guest_prepare(struct guest *g)
     } graph = {.g = {.n_nodes = 1, .n_tensors = 3}, .t = {vector(2048), vector(0), vector(1024)}};
     struct vgr_cmd_alloc alloc = {.buffer = 1, .size = 4096, .reply_off = DATA};
     struct vgr_cmd_stream open = {.stream = 1};
-    struct vgr_cmd_graph define = {
-        .graph = 1, .data_off = DATA + 8192, .data_len = sizeof(graph)};
+    struct vgr_cmd_graph define = {.graph = 1, .data_off = DATA + 8192, .data_len = sizeof(graph)};
 
     graph.t[0].op = GGML_OP_ADD;
     graph.t[0].src[0] = 2;

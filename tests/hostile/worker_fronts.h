@@ -42,8 +42,8 @@ struct front {
 /* A guest program's context. */
 struct guest {
     struct front *front;
-    unsigned slot;   /* 0..FRONT_SLOTS - 1: one context each at a time */
-    uint8_t *arena;  /* linear, as the worker sees it */
+    unsigned slot;  /* 0..FRONT_SLOTS - 1: one context each at a time */
+    uint8_t *arena; /* linear, as the worker sees it */
     struct vgr_control *ctl;
     struct vgr_ring_producer ring;
     int conn, line; /* direct */

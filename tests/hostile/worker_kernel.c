@@ -183,7 +183,8 @@ static int exec_descriptor(void)
     int fd = open("/usr/bin/true", O_PATH | O_CLOEXEC);
 
     if (fd >= 0)
-        attack_call(SYS_execveat, (long)fd, "", (char *[]){NULL}, (char *[]){NULL}, (long)AT_EMPTY_PATH);
+        attack_call(SYS_execveat, (long)fd, "", (char *[]){NULL}, (char *[]){NULL},
+                    (long)AT_EMPTY_PATH);
     return errno;
 }
 
@@ -240,7 +241,8 @@ static int filter_listener(void)
     } program = {1, &allow};
 
     /* With a listener, somebody could answer calls; the kernel takes the harder answer anyway. */
-    return attack_call(SYS_seccomp, (long)SECCOMP_SET_MODE_FILTER, 8L /* NEW_LISTENER */, &program) < 0
+    return attack_call(SYS_seccomp, (long)SECCOMP_SET_MODE_FILTER, 8L /* NEW_LISTENER */,
+                       &program) < 0
                ? errno
                : HARMLESS;
 }
@@ -263,7 +265,10 @@ static int old_binary(void)
     long ret;
 
     /* The calls of 32-bit programs have other numbers: 37 is kill there. */
-    __asm__ volatile("int $0x80" : "=a"(ret) : "a"(37L), "b"(scene.page->victim), "c"(0L) : "memory");
+    __asm__ volatile("int $0x80"
+                     : "=a"(ret)
+                     : "a"(37L), "b"(scene.page->victim), "c"(0L)
+                     : "memory");
     return ret < 0 ? (int)-ret : 0;
 }
 

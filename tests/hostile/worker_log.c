@@ -60,7 +60,8 @@ static int escapes(void)
 
 static int escapes_of_eight_bits(void)
 {
-    return SAY("\x9b" "2J\x90q\x9c\n");
+    return SAY("\x9b"
+               "2J\x90q\x9c\n");
 }
 
 static int zeros(void)
@@ -201,10 +202,7 @@ static int said_by_guest(void)
 
 static const char cleaned[] = "what comes to the log is clean, short, and says whose it is";
 
-#define SPOKEN(name, run)                                                                          \
-    {                                                                                              \
-        name, run, MAY_HARMLESS, cleaned, own_pipe_size, 0                                         \
-    }
+#define SPOKEN(name, run) {name, run, MAY_HARMLESS, cleaned, own_pipe_size, 0}
 
 static const struct attempt list[] = {
     SPOKEN("a line as of the front", forged),
@@ -221,8 +219,8 @@ static const struct attempt list[] = {
     SPOKEN("the log full when the front has something to say", full),
     SPOKEN("a guest's version with escapes", said_by_guest),
     {"F_SETPIPE_SZ of the log's pipe", pipe_size, 0, NULL, own_pipe_size, 0},
-    {"flags of the log's description", flags, MAY_HARMLESS, "they are not the front's", own_pipe_size,
-     0},
+    {"flags of the log's description", flags, MAY_HARMLESS, "they are not the front's",
+     own_pipe_size, 0},
     {"the log opened again, for reading", read_it, 0, NULL, own_pipe_again, 0},
     {"the log cut off", cut, 0, NULL, cut_own, 0},
     {"the log closed", closed, MAY_HARMLESS | ALONE, "the front's is another", own_pipe_size, 0},

@@ -24,7 +24,8 @@ static int read_by_vm(void)
     uint64_t got = 0;
     struct iovec mine = {&got, sizeof(got)}, theirs = {(void *)scene.page->secret_at, sizeof(got)};
 
-    if (attack_call(SYS_process_vm_readv, (long)scene.page->monitor, &mine, 1L, &theirs, 1L, 0L) < 0)
+    if (attack_call(SYS_process_vm_readv, (long)scene.page->monitor, &mine, 1L, &theirs, 1L, 0L) <
+        0)
         return errno;
     return got == ATTACK_SECRET ? 0 : HARMLESS;
 }
@@ -32,7 +33,8 @@ static int read_by_vm(void)
 static int write_by_vm(void)
 {
     uint64_t same = ATTACK_SECRET;
-    struct iovec mine = {&same, sizeof(same)}, theirs = {(void *)scene.page->secret_at, sizeof(same)};
+    struct iovec mine = {&same, sizeof(same)},
+                 theirs = {(void *)scene.page->secret_at, sizeof(same)};
 
     return attack_errno(
         attack_call(SYS_process_vm_writev, (long)scene.page->victim, &mine, 1L, &theirs, 1L, 0L));
@@ -198,8 +200,7 @@ static int robust_list_of(void)
     void *head = NULL;
     size_t len = 0;
 
-    return attack_errno(
-        attack_call(SYS_get_robust_list, (long)scene.page->victim, &head, &len));
+    return attack_errno(attack_call(SYS_get_robust_list, (long)scene.page->victim, &head, &len));
 }
 
 /* A lock that is said to be the front's: the kernel notes us at the front, and lends it our priority. */
@@ -309,8 +310,8 @@ static const struct attempt list[] = {
      "nobody waits there but the worker itself", owned_lock, 0},
     {"a robust list that lies in the arena", robust_in_arena, MAY_HARMLESS | ALONE,
      "the kernel writes to the arena what the worker could write itself", owned_lock, 0},
-    {"/proc/self/mem over its own constants", own_memory, MAY_HARMLESS,
-     "it is its own memory", own_memory_shown, 0},
+    {"/proc/self/mem over its own constants", own_memory, MAY_HARMLESS, "it is its own memory",
+     own_memory_shown, 0},
     {"mlock of half a gigabyte", lock_memory, 0, NULL, NULL, 0},
     {"mlockall", lock_all, STRICT_ONLY, NULL, NULL, 0},
 };

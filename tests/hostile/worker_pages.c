@@ -133,8 +133,8 @@ static int control_page(void)
     struct vgr_control before = *ctl;
     int answer;
 
-    memset((char *)ctl + sizeof(ctl->hello), 0xff, offsetof(struct vgr_control, state) -
-                                                       sizeof(ctl->hello));
+    memset((char *)ctl + sizeof(ctl->hello), 0xff,
+           offsetof(struct vgr_control, state) - sizeof(ctl->hello));
     answer = attack_ask(ASK_FRONT);
     *ctl = before;
     return answer;
@@ -187,7 +187,9 @@ static int grown_own(void)
     char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     long more = attack_call(SYS_mremap, p, PAGE, 2 * PAGE, (long)MREMAP_MAYMOVE, 0L);
 
-    return more == -1 ? errno : attack_touch(read_word, (char *)more + PAGE) == EFAULT ? 0 : HARMLESS;
+    return more == -1                                               ? errno
+           : attack_touch(read_word, (char *)more + PAGE) == EFAULT ? 0
+                                                                    : HARMLESS;
 }
 
 static int hole(void *(*which)(size_t *), enum attack_ask ask)
@@ -235,8 +237,7 @@ static int merged(void)
 /* A page that the kernel is told is broken is taken from everybody who maps it. */
 static int broken_page(void)
 {
-    return attack_errno(
-        madvise(scene.arena + ATTACK_ARENA - PAGE, PAGE, 100 /* MADV_HWPOISON */));
+    return attack_errno(madvise(scene.arena + ATTACK_ARENA - PAGE, PAGE, 100 /* MADV_HWPOISON */));
 }
 
 static int offline_page(void)
@@ -257,30 +258,28 @@ static int locked(void)
 
 static int executable(void)
 {
-    return mprotect(scene.arena + ATTACK_ARENA - PAGE, PAGE, PROT_READ | PROT_EXEC)
-               ? errno
-               : HARMLESS;
+    return mprotect(scene.arena + ATTACK_ARENA - PAGE, PAGE, PROT_READ | PROT_EXEC) ? errno
+                                                                                    : HARMLESS;
 }
 
 static int seals(void)
 {
     for (int fd = 0; fd < 64; fd++) {
-        int have = (int)attack_call(SYS_fcntl, (long)fd, 1034L /* F_GET_SEALS */);
+        char name[32], to[64] = "";
 
-        if (have >= 0 && !attack_call(SYS_fcntl, (long)fd, 1033L /* F_ADD_SEALS */, 8L)) {
-            char name[32], to[64] = "";
-            snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-            (void)!readlink(name, to, sizeof(to) - 1);
-            fprintf(stderr, "XXX %d %s %x\n", fd, to, have);
+        snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+        (void)!readlink(name, to, sizeof(to) - 1);
+        /* Mesa has some of its own. */
+        if ((strstr(to, "memfd:vgr") || strstr(to, "memfd:ram")) &&
+            !attack_call(SYS_fcntl, (long)fd, 1033L /* F_ADD_SEALS */, 8L))
             return 0;
-        }
     }
     return ENOENT; /* no memfd was left open */
 }
 
 static int seals_own(void)
 {
-    return memfd_create("own", MFD_ALLOW_SEALING) < 0 ? errno : seals();
+    return memfd_create("vgr-own", MFD_ALLOW_SEALING) < 0 ? errno : seals();
 }
 
 static int policy_of_pages(void)
@@ -327,7 +326,7 @@ static const struct attempt list[] = {
     {"machine code in the arena", executable, MAY_HARMLESS, "it runs in this worker only",
      grown_own, 0},
     {"seals on a shared file that was left open", seals, 0, NULL, seals_own, 0},
-    {"a part of the arena unmapped", all_gone, MAY_HARMLESS | ALONE, "its own mapping",
-     grown_own, 0},
+    {"a part of the arena unmapped", all_gone, MAY_HARMLESS | ALONE, "its own mapping", grown_own,
+     0},
 };
 ATTEMPTS(attack_pages, "shared pages", list);

@@ -108,7 +108,8 @@ static int double_and_grow(void)
 static int grow_in_place(void)
 {
     munmap(scene.arena + HALF, HALF);
-    return attack_errno(attack_call(SYS_mremap, scene.arena + HALF - PAGE, PAGE, 64 * PAGE, 0L, 0L));
+    return attack_errno(
+        attack_call(SYS_mremap, scene.arena + HALF - PAGE, PAGE, 64 * PAGE, 0L, 0L));
 }
 
 static int grow_quietly(void)

@@ -257,8 +257,8 @@ static int under_way(void)
                        .cmsg_level = SOL_SOCKET,
                        .cmsg_type = SCM_RIGHTS}};
     struct iovec v = {(void *)"x", 1};
-    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
-                       .msg_controllen = sizeof(control)};
+    struct msghdr m = {
+        .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     int s[2], *fds = (int *)(void *)CMSG_DATA(&control.h);
     unsigned n = 0;
 
@@ -284,10 +284,7 @@ static int shown(void)
 
 static const char ends[] = "it ends with the worker; contexts open and compute meanwhile";
 
-#define USED(name, run, more)                                                                      \
-    {                                                                                              \
-        name, run, MAY_HARMLESS | ALONE | (more), ends, shown, 0                                   \
-    }
+#define USED(name, run, more) {name, run, MAY_HARMLESS | ALONE | (more), ends, shown, 0}
 
 static const struct attempt list[] = {
     USED("500 threads", sleepers, 0),

@@ -236,7 +236,8 @@ static int not_killed_old(void)
 static int core_scheduling(void)
 {
     /* ENODEV: no processor with siblings; the call was made. */
-    long ret = attack_call(SYS_prctl, 62L /* PR_SCHED_CORE */, 1L, (long)scene.page->victim, 0L, 0L);
+    long ret =
+        attack_call(SYS_prctl, 62L /* PR_SCHED_CORE */, 1L, (long)scene.page->victim, 0L, 0L);
 
     return ret < 0 && errno != ENODEV && errno != EINVAL ? errno : 0;
 }
@@ -263,8 +264,8 @@ static const struct attempt list[] = {
     {"sched_setaffinity, by a wide number", processors_wide, 0, NULL, NULL, 0},
     {"sched_setaffinity of the front", processors_of_front, ROOT_ONLY, NULL, NULL, 0},
     {"sched_setaffinity of another worker", processors_of_other, 0, NULL, NULL, 0},
-    {"sched_setaffinity of itself", own_processors, MAY_HARMLESS,
-     "it is its own thread", own_processors_shown, 0},
+    {"sched_setaffinity of itself", own_processors, MAY_HARMLESS, "it is its own thread",
+     own_processors_shown, 0},
     {"sched_setscheduler of another process", policy, STRICT_ONLY, NULL, NULL, 0},
     {"sched_setparam of another process", parameters, STRICT_ONLY, NULL, NULL, 0},
     {"sched_setattr of another process", attributes, STRICT_ONLY, NULL, NULL, 0},

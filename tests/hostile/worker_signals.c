@@ -116,7 +116,8 @@ static int by_pidfd(void)
 {
     int fd = (int)attack_call(SYS_pidfd_open, victim(), 0L);
 
-    return fd < 0 ? errno : sent(attack_call(SYS_pidfd_send_signal, (long)fd, (long)SIGUSR1, NULL, 0L));
+    return fd < 0 ? errno
+                  : sent(attack_call(SYS_pidfd_send_signal, (long)fd, (long)SIGUSR1, NULL, 0L));
 }
 
 static int by_proc(void)
@@ -126,7 +127,8 @@ static int by_proc(void)
 
     snprintf(name, sizeof(name), "/proc/%ld", victim());
     fd = open(name, O_RDONLY | O_DIRECTORY);
-    return fd < 0 ? errno : sent(attack_call(SYS_pidfd_send_signal, (long)fd, (long)SIGUSR1, NULL, 0L));
+    return fd < 0 ? errno
+                  : sent(attack_call(SYS_pidfd_send_signal, (long)fd, (long)SIGUSR1, NULL, 0L));
 }
 
 /* ---- Descriptors that send ---- */
@@ -302,6 +304,7 @@ static int child_of_the_front(void)
 
 static int child_with_another_signal(void)
 {
+    signal(SIGUSR1, SIG_IGN); /* it would come to this process */
     return child(SIGUSR1);
 }
 

@@ -38,10 +38,10 @@ static int to_unix(int abstract)
         snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "vgr-attack-%d", scene.page->monitor);
     else
         attack_path(a.sun_path, sizeof(a.sun_path), "socket");
-    return attack_errno(connect(fd, (struct sockaddr *)&a,
-                                abstract ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-                                                       strlen(a.sun_path + 1))
-                                         : sizeof(a)));
+    return attack_errno(connect(
+        fd, (struct sockaddr *)&a,
+        abstract ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(a.sun_path + 1))
+                 : sizeof(a)));
 }
 
 static int to_path(void)
@@ -116,8 +116,7 @@ static int listening(void)
 
     if (fd < 0)
         return errno;
-    snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "vgr-attacker-%d-%d", (int)getpid(),
-             fd);
+    snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "vgr-attacker-%d-%d", (int)getpid(), fd);
     return bind(fd, (struct sockaddr *)&a, sizeof(a)) ? errno : attack_errno(listen(fd, 1));
 }
 
@@ -179,8 +178,8 @@ static int give_descriptors(void)
                        .cmsg_level = SOL_SOCKET,
                        .cmsg_type = SCM_RIGHTS}};
     struct iovec v = {(void *)"x", 1};
-    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
-                       .msg_controllen = sizeof(control)};
+    struct msghdr m = {
+        .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     unsigned sent = 0;
     int err = ENOTSOCK;
 
@@ -259,7 +258,7 @@ static const struct attempt list[] = {
     {"a pair of sockets", pair, MAY_HARMLESS, "both ends are its own", pair_shown, 0},
     {"tiny buffers on its sockets", small_buffers, MAY_HARMLESS,
      "the front does not wait for room there", pair_shown, 0},
-    {"shutdown of its sockets", end_own, MAY_HARMLESS | ALONE,
-     "the front does not mind", pair_shown, 0},
+    {"shutdown of its sockets", end_own, MAY_HARMLESS | ALONE, "the front does not mind",
+     pair_shown, 0},
 };
 ATTEMPTS(attack_sockets, "sockets", list);

@@ -74,7 +74,8 @@ bool stage_devices(void)
     well = !mount("vgr-dev", "/dev", "tmpfs", MS_NOSUID, "mode=755") && !mkdir("/dev/shm", 01777) &&
            !chmod("/dev/shm", 01777) && !mkdir("/dev/pts", 0755) && node("/dev/zero", 1, 5) &&
            node("/dev/full", 1, 7) && node("/dev/random", 1, 8) && node("/dev/urandom", 1, 9) &&
-           node("/dev/tty", 5, 0) && node("/dev/ptmx", 5, 2) && !symlink("/proc/self/fd", "/dev/fd");
+           node("/dev/tty", 5, 0) && node("/dev/ptmx", 5, 2) &&
+           !symlink("/proc/self/fd", "/dev/fd");
     for (size_t i = 0; i < sizeof(null) / sizeof(null[0]); i++)
         well = well && node(null[i], 1, 3);
     snprintf(name, sizeof(name), "/proc/self/fd/%d", terminals);
@@ -110,7 +111,8 @@ bool stage_folder(const char *folder, uid_t uid)
     snprintf(abstract.sun_path + 1, sizeof(abstract.sun_path) - 1, "vgr-attack-%d", (int)getpid());
     unlink(path.sun_path);
     return !chmod(folder, 0777) && file(folder, "file", 0) && file(folder, "third", 0) &&
-           file(folder, "own", uid) && listening(&path, sizeof(path)) && !chmod(path.sun_path, 0777) &&
+           file(folder, "own", uid) && listening(&path, sizeof(path)) &&
+           !chmod(path.sun_path, 0777) &&
            listening(&abstract,
                      offsetof(struct sockaddr_un, sun_path) + 1 + strlen(abstract.sun_path + 1));
 }
@@ -153,8 +155,8 @@ static struct {
     size_t n;
 } lines = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* A worker may say so much between two looks. */
-#define MOST 32768u
+/* A worker may say so much between two looks: 100 lines of 1 KiB, and somewhat more. */
+#define MOST (128u << 10)
 
 static void *read_log(void *unused)
 {

@@ -88,7 +88,8 @@ bool vhost_start(struct front *f)
 
 /* ---- Its driver ---- */
 
-static uint32_t ask_locked(struct front *f, uint32_t type, uint32_t ctx, const void *body, size_t len)
+static uint32_t ask_locked(struct front *f, uint32_t type, uint32_t ctx, const void *body,
+                           size_t len)
 {
     struct vgr_gpu_hdr h = {.type = type, .ctx_id = ctx};
     struct vgr_vq_desc *d = (struct vgr_vq_desc *)(f->ram + DESC);
@@ -141,8 +142,7 @@ bool vhost_open(struct guest *g, const size_t *halves, uint64_t size)
     struct {
         struct vgr_gpu_attach_backing cmd;
         struct vgr_gpu_mem_entry entry[2];
-    } backing = {{id, 2},
-                 {{halves[0], ATTACK_ARENA / 2, 0}, {halves[1], ATTACK_ARENA / 2, 0}}};
+    } backing = {{id, 2}, {{halves[0], ATTACK_ARENA / 2, 0}, {halves[1], ATTACK_ARENA / 2, 0}}};
     struct front *f = g->front;
 
     return ask(f, VGR_GPU_CTX_CREATE, id, NULL, 0) &&
