@@ -145,8 +145,7 @@ static bool left_out(const struct attempt *a)
 
     if (p->control)
         return false;
-    return (a->flags & STRICT_ONLY && p->relaxed) || (a->flags & ROOT_ONLY && p->user) ||
-           a->landlock > p->landlock;
+    return (a->flags & STRICT_ONLY && p->relaxed) || a->landlock > p->landlock;
 }
 
 static void list(void)

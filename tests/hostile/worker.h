@@ -43,7 +43,6 @@ enum {
     STRICT_ONLY = 1,  /* relaxed does not promise it (docs/security.md) */
     ALONE = 2,        /* the worker is of no use afterwards */
     MAY_HARMLESS = 4, /* to be let do it is fine, too: `why` says why nobody is harmed */
-    ROOT_ONLY = 8,    /* without it there is nothing to be had for a worker of another user */
 };
 
 /* What the driver is asked to do, with its answer. */
@@ -81,8 +80,9 @@ struct attack_page {
     int32_t front, other_worker, other_front;
     uint64_t secret_at; /* in the monitor's memory */
     uint64_t ram_dev, ram_ino;
-    char folder[64]; /* of other people: `file`, `socket` are in it */
-    uint32_t hits;   /* signals that have come to the victim */
+    char folder[64];  /* of other people: `file`, `socket` are in it */
+    uint32_t hits;    /* signals that have come to the victim */
+    uint32_t cpus[3]; /* processors that victim, front and other worker may run on: how many */
     uint32_t answer;
     /* The attacker's. */
     uint32_t ask;

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <linux/landlock.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,13 @@ static void set_scene(const struct guest *g, struct attack_page *p, pid_t victim
     __atomic_store_n(&p->magic, ATTACK_MAGIC, __ATOMIC_SEQ_CST);
 }
 
+static uint32_t processors_of(pid_t pid)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(pid, sizeof(set), &set) ? 0 : (uint32_t)CPU_COUNT(&set);
+}
+
 static bool is_stopped(pid_t pid)
 {
     char name[64], text[256] = "", *state;
@@ -238,6 +246,9 @@ static bool watch(struct guest *g, struct attack_page *p)
 
     while (guest_state(g) != VGR_STATE_FAILED && !front.lost) {
         __atomic_store_n(&p->hits, __atomic_load_n(&all->hits, __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
+        p->cpus[0] = processors_of(p->victim);
+        p->cpus[1] = processors_of(p->front);
+        p->cpus[2] = processors_of(p->other_worker);
         answer(g, p);
         now = collect(p);
         if (now != before)
