@@ -12,8 +12,8 @@ failed=0
 
 # latency: the median of a round trip of the other VM's, as vgr-probe says
 latency() {
-    on_device "$build/bench/vgr-probe" --device VirtGPU0 rtt 2>/dev/null </dev/null |
-        awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^[0-9.]+$/) { print $i " us"; exit } }'
+    on_device "$build/bench/vgr-probe" --device VirtGPU0 --iterations 2000 rtt </dev/null 2>/dev/null |
+        sed -n 's/.*"p50": *\([0-9.]*\).*/\1 us/p'
 }
 
 # other_vm: starts it; its text is compared until enough

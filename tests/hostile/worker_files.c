@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * worker_files.c - attempts at other people's files: `file` is of mode 0666 and `socket` 0777 in a folder of
- * mode 0777, so that nothing but the sandbox keeps a worker from them. What concerns its own user only where
- * that is root's comes with ROOT_ONLY.
+ * mode 0777, so that nothing but the sandbox keeps a worker from them, and `own` is its user's.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -280,7 +280,7 @@ static const char placed[] = "it is answered, but the other one runs where it di
 
 static const struct attempt list[] = {
     {"sched_setaffinity of another process", processors, MAY_HARMLESS, placed, NULL, 0},
-    {"sched_setaffinity, by a wide number", processors_wide, MAY_HARMLESS, placed, NULL, 0},
+    {"sched_setaffinity, by a wide number", processors_wide, MAY_HARMLESS, placed, processors, 0},
     {"sched_setaffinity of the front", processors_of_front, MAY_HARMLESS, placed, NULL, 0},
     {"sched_setaffinity of another worker", processors_of_other, MAY_HARMLESS, placed, NULL, 0},
     {"sched_setaffinity of itself", own_processors, MAY_HARMLESS, "it is its own thread",
