@@ -30,7 +30,7 @@ other_vm() {
             cmp "$VGR_SCRATCH/want" "$VGR_SCRATCH/text" || exit 1
             n=$((n + 1))
             echo "$n" >"$VGR_SCRATCH/texts"
-            sleep 0.5
+            sleep 2
         done
     ) &
     reader=$!

@@ -26,6 +26,17 @@ struct attributes { /* of sched_setattr */
     uint64_t runtime, deadline, period;
 };
 
+/* Has the driver seen that this many processors are another one's, or cease to be, within a moment? */
+static bool seen(unsigned which, uint32_t n, bool ceases)
+{
+    for (int ms = 0; ms < 50; ms++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if ((__atomic_load_n(&scene.page->cpus[which], __ATOMIC_SEQ_CST) == n) != ceases)
+            return true;
+    }
+    return false;
+}
+
 /* `which`: its place in page->cpus. A call may be answered as if it had been made: what counts is where the
  * other one runs. */
 static int processors_of(long pid, unsigned which)
@@ -39,14 +50,11 @@ static int processors_of(long pid, unsigned which)
         return errno;
     if (attack_call(SYS_sched_setaffinity, pid, sizeof(one), &one))
         return errno;
-    for (int ms = 0; ms < 50; ms++) {
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        if (__atomic_load_n(&scene.page->cpus[which], __ATOMIC_SEQ_CST) != before) {
-            attack_call(SYS_sched_setaffinity, pid, sizeof(had), &had);
-            return 0;
-        }
-    }
-    return HARMLESS;
+    if (!seen(which, before, true))
+        return HARMLESS;
+    attack_call(SYS_sched_setaffinity, pid, sizeof(had), &had);
+    seen(which, before, false);
+    return 0;
 }
 
 static int processors(void)
