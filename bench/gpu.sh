@@ -89,8 +89,10 @@ if [ "$device" != CPU ]; then
     printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.4.0"}}\n' \
         libEGL_nvidia.so.0 >"$root/vgr/icd.json"
     # As on any machine in use, shaders that were compiled once are found on the disk.
-    environment+=(VK_DRIVER_FILES=/vgr/icd.json LD_LIBRARY_PATH=/vgr/nvidia
-        __GL_SHADER_DISK_CACHE=1 __GL_SHADER_DISK_CACHE_PATH="$work" __GL_SHADER_DISK_CACHE_SKIP_CLEANUP=1)
+    mkdir -p "$work/shaders"
+    chmod 700 "$work/shaders"
+    environment+=(VK_DRIVER_FILES=/vgr/icd.json LD_LIBRARY_PATH=/vgr/nvidia __GL_SHADER_DISK_CACHE=1
+        __GL_SHADER_DISK_CACHE_PATH="$work/shaders" __GL_SHADER_DISK_CACHE_SKIP_CLEANUP=1)
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || true
 fi
 

@@ -17,7 +17,7 @@ static bool is_empty(int conn)
 {
     int bytes;
 
-    shutdown(conn, SHUT_RDWR);
+    shutdown(conn, SHUT_RD);
     return !ioctl(conn, SIOCINQ, &bytes) && !bytes;
 }
 
@@ -41,6 +41,7 @@ int vgr_discard(int conn)
         close(conn);
         return 0;
     }
+    shutdown(conn, SHUT_WR); /* whatever comes of it, the client is told now */
     pid = fork();
     if (pid < 0)
         return -errno;

@@ -76,8 +76,16 @@ enum vgr_sandbox_mode {
     VGR_SANDBOX_OFF,
 };
 
+/* Kinds of GPUs' device nodes that a worker opens, by the devices that it offers. */
+#define VGR_NODES_DRM    1u /* /dev/dri */
+#define VGR_NODES_NVIDIA 2u
+#define VGR_NODES_KFD    4u
+#define VGR_NODES_OTHER  8u
+#define VGR_NODES_ALL    15u
+
 struct vgr_boot_sandbox {
-    uint32_t mode; /* enum vgr_sandbox_mode */
+    uint32_t mode;  /* enum vgr_sandbox_mode */
+    uint32_t nodes; /* VGR_NODES_... */
     uint32_t has_user;
     uint32_t uid, gid, n_groups; /* if has_user */
     uint32_t groups[VGR_BOOT_MAX_GROUPS];

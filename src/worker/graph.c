@@ -132,7 +132,7 @@ static struct vgr_host_graph *find(struct vgr_ctx *c, uint32_t handle)
     if (c->graphs[handle] && c->graphs[handle] != &ended)
         return c->graphs[handle];
     vgr_ctx_fail(c, VGR_ERROR_HANDLE,
-                 c->graphs[handle] ? "graph %u ended with a buffer of its, which was freed"
+                 c->graphs[handle] ? "graph %u has ended, with a buffer that was freed"
                                    : "no graph %u",
                  handle);
     return NULL;

@@ -104,14 +104,21 @@ struct dep_sink {
 };
 
 /* The index of `t`, `n` if it is none of the first n tensors. By address only: CUDA has been seen to
- * name what lies behind the last node. */
+ * name what lies behind the last node. GGML makes tensors at ascending addresses; a device may have as
+ * many wishes as there are nodes, so nobody walks through all tensors for each. */
 static uint32_t index_of(const struct vgr_host_graph *g, const struct ggml_tensor *t, uint32_t n)
 {
-    uint32_t i = 0;
+    uint32_t first = 0, end = n;
 
-    while (i < n && g->tensors[i] != t)
-        i++;
-    return i;
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+
+        if ((uintptr_t)g->tensors[middle] < (uintptr_t)t)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < n && g->tensors[first] == t ? first : n;
 }
 
 static void add_alloc_dep(void *user_data, struct ggml_tensor *tensor, struct ggml_tensor *until)

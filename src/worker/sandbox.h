@@ -16,6 +16,8 @@
  * After the GPU libraries are up and before the first byte of the guest is read (sandbox_calls.c):
  * system calls by seccomp, which the kernel can put on all threads at once.
  *
+ * Which calls and which files those are is in sandbox_table.h.
+ *
  * What this machine cannot do is noted in the sandbox and left out, but strict mode needs landlock and
  * seccomp. The front has a worker try it all once at its start and say what is missing.
  */
@@ -36,8 +38,8 @@ struct vgr_sandbox {
     unsigned n_notes;
 };
 
-/* First stage; to be called in a process of one thread. Sets no_new_privs and ends the process with its
- * parent in every mode. Returns 0, or -errno after an error line: then the worker must not go on. */
+/* First stage; to be called in a process of one thread. Sets no_new_privs, ends the process with its
+ * parent and makes it the kernel's first choice where memory ends, in every mode. Returns 0, or -errno after an error line: then the worker must not go on. */
 int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *config);
 
 /* Second stage. `refused` is called from a signal handler, in any thread, when strict mode stops a system

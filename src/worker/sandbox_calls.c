@@ -2,167 +2,149 @@
  *
  * sandbox_calls.c - which system calls a worker may make: seccomp.
  *
- * Three kinds of calls that a worker does not need:
+ * Everything that is allowed or refused, and why, is in sandbox_table.c. This file makes filters of it.
  *
- *   never   no library of ours has an honest use for them. Relaxed: EPERM. Strict: the kernel kills.
- *   refuse  libraries try them and can do without: EPERM.
- *   others  relaxed allows what is on no list. Strict stops it with SIGSYS, which tells the guest and
- *           the log the number of the call and ends the context: a driver that needs more than the
- *           list has fails loudly, not strangely. (Code that took over the worker can catch the
- *           signal; it gains nothing by it, the call is not made.)
+ * Relaxed is one filter: it refuses what the table refuses, and lets pass what is in no row. Strict has a
+ * second filter on top of it, which lets pass what the table allows or refuses, and stops the rest with
+ * SIGSYS. The kernel takes the harder of two answers, so what the first filter refuses with an error has
+ * to pass the second.
  *
- * New processes count as refused: they would outlive the worker. clone3() hides its flags from a
- * filter, so it "does not exist", and the C library goes on with clone().
- *
- * Strict is two filters, the relaxed one and a list of what is allowed on top of it.
+ * A stopped call tells the guest and the log its number and ends the context: a driver that needs more
+ * than the table has fails loudly, not strangely. Code that took over the worker can catch the signal; it
+ * gains nothing by it, since the call is not made.
  */
 #include <errno.h>
-#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "worker/sandbox.h"
-
-static const char *const never[] = {
-    /* other processes' memory and descriptors */
-    "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "process_madvise",
-    "move_pages", "migrate_pages",
-    /* the file tree, namespaces */
-    "mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick",
-    "move_mount", "open_tree", "mount_setattr", "unshare", "setns", "open_by_handle_at",
-    "name_to_handle_at", "swapon", "swapoff", "acct", "quotactl", "quotactl_fd", "mknod", "mknodat",
-    "fanotify_init", "fanotify_mark",
-    /* the kernel */
-    "bpf", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load",
-    "reboot", "iopl", "ioperm", "modify_ldt", "syslog", "vhangup", "sethostname", "setdomainname",
-    "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "keyctl", "add_key",
-    "request_key", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
-    "lookup_dcookie", "uselib"};
-
-static const char *const refuse[] = {"execve",      "execveat",        "fork",
-                                     "vfork",       "socket",          "connect",
-                                     "bind",        "listen",          "accept",
-                                     "accept4",     "perf_event_open", "shmget",
-                                     "shmat",       "shmctl",          "msgget",
-                                     "msgsnd",      "msgrcv",          "msgctl",
-                                     "semget",      "semop",           "semtimedop",
-                                     "semctl",      "mq_open",         "mq_unlink",
-                                     "tkill",       "pidfd_open",      "pidfd_send_signal",
-                                     "personality", "setpgid",         "setsid",
-                                     "ioprio_set",  "chmod",           "fchmod",
-                                     "fchmodat",    "fchmodat2",       "chown",
-                                     "fchown",      "lchown",          "fchownat",
-                                     "setxattr",    "lsetxattr",       "fsetxattr",
-                                     "setuid",      "setgid",          "setreuid",
-                                     "setregid",    "setresuid",       "setresgid",
-                                     "setgroups",   "setfsuid",        "setfsgid",
-                                     "capset",      "setrlimit"};
-
-/* Strict mode's list: what the CPU backend, Vulkan's loader, Mesa and LLVM use after their start, and
- * what the C library needs for memory, threads, clocks, log lines and an end. */
-static const char *const allowed[] = {
-    /* memory */
-    "brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mincore", "mlock", "mlock2",
-    "munlock", "msync", "memfd_create", "membarrier", "get_mempolicy", "mbind", "set_mempolicy",
-    "pkey_alloc", "pkey_free", "pkey_mprotect",
-    /* descriptors: landlock decides about files */
-    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "open",
-    "openat", "close", "close_range", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs",
-    "fstatfs", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getdents",
-    "getdents64", "getcwd", "lseek", "fcntl", "flock", "fsync", "fdatasync", "ftruncate",
-    "fallocate", "fadvise64", "dup", "dup2", "dup3", "pipe", "pipe2", "mkdir", "mkdirat", "rename",
-    "renameat", "renameat2", "unlink", "unlinkat", "utimensat",
-    /* waiting */
-    "poll", "ppoll", "select", "pselect6", "epoll_create1", "epoll_ctl", "epoll_wait",
-    "epoll_pwait", "eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime",
-    /* clocks */
-    "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time",
-    /* threads and the end */
-    "futex", "futex_waitv", "set_robust_list", "get_robust_list", "rseq", "set_tid_address",
-    "sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler",
-    "sched_get_priority_max", "sched_get_priority_min", "getcpu", "getpriority", "rt_sigaction",
-    "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sigaltstack", "restart_syscall", "exit",
-    "exit_group", "arch_prctl",
-    /* questions */
-    "getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getgroups",
-    "getrlimit", "getrusage", "sysinfo", "uname", "times", "getrandom"};
-
-/* Of the scheduler. It takes numbers of threads, hence also of other processes of the same user. Drivers
- * want it in part; strict mode refuses it. */
-static const char *const scheduling[] = {"setpriority", "sched_setscheduler", "sched_setparam",
-                                         "sched_setattr"};
-
-/* Which would undo the first stage. */
-static const int prctl_refused[] = {PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_PTRACER,
-                                    PR_SET_CHILD_SUBREAPER};
-static const int prctl_allowed[] = {PR_SET_NAME,     PR_GET_NAME,         PR_SET_VMA,
-                                    PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS, PR_CAPBSET_READ};
+#include "worker/sandbox_table.h"
 
 static void (*on_refused)(int nr);
 
+/* The number alone does not tell which ioctl or fcntl it was. */
+static void say_arguments(int nr, const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    const greg_t *r = context->uc_mcontext.gregs;
+    const unsigned long long args[] = {(unsigned long long)r[REG_RDI],
+                                       (unsigned long long)r[REG_RSI],
+                                       (unsigned long long)r[REG_RDX]};
+#elif defined(__aarch64__)
+    const unsigned long long *args = context->uc_mcontext.regs;
+#else
+    const unsigned long long args[3] = {0};
+#endif
+
+    vgr_error("sandbox: system call %d began with %#llx, %#llx, %#llx", nr, args[0], args[1],
+              args[2]);
+}
+
 static void stopped(int sig, siginfo_t *info, void *context)
 {
+    say_arguments(info->si_syscall, context);
     on_refused(info->si_syscall);
     _exit(1);
 }
 
-/* A name that this libseccomp or this processor does not have needs no rule. */
-static int add_all(scmp_filter_ctx f, uint32_t action, const char *const *names, size_t n)
+static struct scmp_arg_cmp comparison(const struct vgr_call_test *t)
+{
+    const scmp_datum_t self = (scmp_datum_t)getpid();
+
+    switch (t->compare) {
+    case VGR_ARG_NOT_ZERO:
+        return SCMP_CMP64(t->arg, SCMP_CMP_NE, 0, 0);
+    case VGR_ARG_SELF:
+        return SCMP_CMP64(t->arg, SCMP_CMP_EQ, self, 0);
+    case VGR_ARG_NOT_SELF:
+        return SCMP_CMP64(t->arg, SCMP_CMP_NE, self, 0);
+    default:
+        return SCMP_CMP64(t->arg, SCMP_CMP_MASKED_EQ, t->mask, t->value);
+    }
+}
+
+/* A rule for each case, or one for all arguments where there is no list. */
+static int add_cases(scmp_filter_ctx f, uint32_t action, int nr, const struct vgr_call_case *cases)
 {
     int err = 0;
 
-    for (size_t i = 0; i < n && !err; i++) {
-        int nr = seccomp_syscall_resolve_name(names[i]);
+    if (!cases)
+        return seccomp_rule_add(f, action, nr, 0);
+    for (; cases->text && !err; cases++) {
+        struct scmp_arg_cmp tests[2];
+        unsigned n = 0;
 
-        if (nr != __NR_SCMP_ERROR)
-            err = seccomp_rule_add(f, action, nr, 0);
+        while (n < 2 && cases->test[n].compare) {
+            tests[n] = comparison(&cases->test[n]);
+            n++;
+        }
+        err = seccomp_rule_add_array(f, action, nr, n, tests);
     }
     return err;
 }
 
-#define ADD_ALL(f, action, names) add_all(f, action, names, sizeof(names) / sizeof(names[0]))
-
-/* Where an argument decides. What the kernel takes as 32 bits is compared as 32 bits if a match refuses:
- * else a bit above them would get by. */
-static int add_by_argument(scmp_filter_ctx f)
+static int refuse(scmp_filter_ctx f, const struct vgr_call_row *row, int nr, bool strict)
 {
-    static const int signals[] = {SCMP_SYS(kill), SCMP_SYS(tgkill), SCMP_SYS(rt_sigqueueinfo),
-                                  SCMP_SYS(rt_tgsigqueueinfo)};
-    static const unsigned terminal[] = {TIOCSTI, TIOCLINUX};
-    const uint32_t refused = SCMP_ACT_ERRNO(EPERM);
-    int err = 0;
+    const uint32_t error = SCMP_ACT_ERRNO(row->error == VGR_CALL_PRETEND ? 0
+                                          : row->error                   ? row->error
+                                                                         : EPERM);
 
-    /* Signals for this process only, limits too. */
-    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]) && !err; i++)
-        err = seccomp_rule_add(f, refused, signals[i], 1,
-                               SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid(), 0));
-    if (!err)
-        err = seccomp_rule_add(f, refused, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0, 0));
-    /* Input for the terminal that the log may go to. */
-    for (size_t i = 0; i < sizeof(terminal) / sizeof(terminal[0]) && !err; i++)
-        err = seccomp_rule_add(f, refused, SCMP_SYS(ioctl), 1,
-                               SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, terminal[i]));
-    for (size_t i = 0; i < sizeof(prctl_refused) / sizeof(prctl_refused[0]) && !err; i++)
-        err = seccomp_rule_add(
-            f, refused, SCMP_SYS(prctl), 1,
-            SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)prctl_refused[i]));
-    /* Threads, but no processes. */
-    if (!err)
-        err = seccomp_rule_add(f, refused, SCMP_SYS(clone), 1,
-                               SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
-    if (!err)
-        err = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    switch (row->answer) {
+    case VGR_CALL_REFUSE:
+        return add_cases(f, error, nr, NULL);
+    case VGR_CALL_ABSENT:
+        return add_cases(f, SCMP_ACT_ERRNO(ENOSYS), nr, NULL);
+    case VGR_CALL_NEVER:
+        return add_cases(f, strict ? SCMP_ACT_KILL_PROCESS : error, nr, NULL);
+    case VGR_CALL_ALLOW:
+        return row->refused ? add_cases(f, error, nr, row->refused) : 0;
+    default:
+        return 0;
+    }
+}
+
+static int let_pass(scmp_filter_ctx f, const struct vgr_call_row *row, int nr)
+{
+    int err;
+
+    if (row->answer == VGR_CALL_NEVER || row->answer == VGR_CALL_UNLISTED)
+        return 0;
+    err = add_cases(f, SCMP_ACT_ALLOW, nr, row->only);
+    return !err && row->only && row->refused ? add_cases(f, SCMP_ACT_ALLOW, nr, row->refused) : err;
+}
+
+/* Adds a row's rules to the first filter or to the second. A name that this libseccomp or this processor
+ * does not have needs no rule. */
+static int add_row(scmp_filter_ctx f, const struct vgr_call_row *row, bool first, bool strict)
+{
+    char *names = strdup(row->calls), *rest = names, *name;
+    int err = names ? 0 : -ENOMEM;
+
+    while (!err && (name = strsep(&rest, " "))) {
+        int nr = seccomp_syscall_resolve_name(name);
+
+        if (nr != __NR_SCMP_ERROR)
+            err = first ? refuse(f, row, nr, strict) : let_pass(f, row, nr);
+    }
+    free(names);
     return err;
 }
 
-/* Puts the filter on all threads, those included that the libraries have started. */
-static int load(scmp_filter_ctx f, int err)
+/* Makes a filter and puts it on all threads, those included that the libraries have started. */
+static int put_on(bool first, bool strict)
 {
+    scmp_filter_ctx f = seccomp_init(first ? SCMP_ACT_ALLOW : SCMP_ACT_TRAP);
+    int err = 0;
+
+    if (!f)
+        return -ENOMEM;
+    for (size_t i = 0; i < vgr_sandbox_n_calls && !err; i++)
+        err = add_row(f, &vgr_sandbox_calls[i], first, strict);
     if (!err)
         err = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     if (!err)
@@ -175,53 +157,6 @@ static int load(scmp_filter_ctx f, int err)
     return err;
 }
 
-static int deny_list(bool strict)
-{
-    scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
-    int err;
-
-    if (!f)
-        return -ENOMEM;
-    err = ADD_ALL(f, strict ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(EPERM), never);
-    if (!err)
-        err = ADD_ALL(f, SCMP_ACT_ERRNO(EPERM), refuse);
-    if (!err && strict)
-        err = ADD_ALL(f, SCMP_ACT_ERRNO(EPERM), scheduling);
-    if (!err)
-        err = add_by_argument(f);
-    return load(f, err);
-}
-
-/* On top of the deny list. The kernel takes the harder of two answers, so that what is refused there
- * with EPERM has to be allowed here. */
-static int allow_list(void)
-{
-    static const char *const decided[] = {
-        "kill",      "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo",
-        "prlimit64", "ioctl",  "clone",           "clone3"};
-    scmp_filter_ctx f = seccomp_init(SCMP_ACT_TRAP);
-    int err;
-
-    if (!f)
-        return -ENOMEM;
-    err = ADD_ALL(f, SCMP_ACT_ALLOW, allowed);
-    if (!err)
-        err = ADD_ALL(f, SCMP_ACT_ALLOW, refuse);
-    if (!err)
-        err = ADD_ALL(f, SCMP_ACT_ALLOW, scheduling);
-    if (!err)
-        err = ADD_ALL(f, SCMP_ACT_ALLOW, decided);
-    for (size_t i = 0; i < sizeof(prctl_allowed) / sizeof(prctl_allowed[0]) && !err; i++)
-        err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctl_allowed[i], 0));
-    /* Mesa asks whether two of its descriptors are the same file. */
-    if (!err)
-        err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(kcmp), 2,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0),
-                               SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
-    return load(f, err);
-}
-
 int vgr_sandbox_finish(struct vgr_sandbox *sb, void (*refused)(int nr))
 {
     bool strict = sb->config->mode == VGR_SANDBOX_STRICT;
@@ -231,9 +166,9 @@ int vgr_sandbox_finish(struct vgr_sandbox *sb, void (*refused)(int nr))
     if (sb->config->mode == VGR_SANDBOX_OFF)
         return 0;
     on_refused = refused;
-    err = strict && sigaction(SIGSYS, &action, NULL) ? -errno : deny_list(strict);
+    err = strict && sigaction(SIGSYS, &action, NULL) ? -errno : put_on(true, strict);
     if (!err && strict)
-        err = allow_list();
+        err = put_on(false, strict);
     if (err && strict) {
         vgr_error("sandbox: strict needs seccomp, which this kernel refuses: %s", strerror(-err));
         return err;

@@ -4,8 +4,9 @@
  *
  * GPU libraries open files whenever they like: a compiler when the first shader comes, a description of
  * the processor when a thread starts. The rules therefore hold from before these libraries load, and
- * allow what loading takes: programs' code and data, read-only, what the kernel tells about the machine
- * and the process, GPUs' device nodes. Nothing of users, no password file, no program to be run.
+ * allow what loading takes (sandbox_paths.c): programs' code and data, read-only, what the kernel tells
+ * about the machine and the process, GPUs' device nodes. Nothing of users, no password file, no program
+ * to be run.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "worker/sandbox.h"
+#include "worker/sandbox_table.h"
 
 /* Newer than the headers of some distribution that we build on. */
 #ifndef LANDLOCK_ACCESS_FS_REFER
@@ -46,6 +48,13 @@
     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |  \
      LANDLOCK_ACCESS_FS_IOCTL_DEV)
 
+static const uint64_t access_of[] = {
+    [VGR_PATH_READ] = ACCESS_READ,
+    [VGR_PATH_LIST] = LANDLOCK_ACCESS_FS_READ_DIR,
+    [VGR_PATH_DEVICE] = ACCESS_DEVICE,
+    [VGR_PATH_TASK] = ACCESS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE,
+};
+
 /* As of version 6. The headers' own may have fewer members: the kernel takes any size. */
 struct ruleset {
     uint64_t fs;
@@ -59,26 +68,6 @@ struct rules {
     uint64_t handled;
     unsigned n;
 };
-
-static const char *const readable[] = {
-    /* code, and the data beside it; /nix, /gnu and /run/opengl-driver are where some systems have it */
-    "/usr", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store", "/run/opengl-driver",
-    "/run/opengl-driver-32", "/run/current-system/profile", "/var/lib/dpkg/alternatives",
-    /* settings of the loader, of Vulkan, OpenCL and CUDA, of Mesa and NVIDIA's driver */
-    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload",
-    "/etc/alternatives", "/etc/vulkan", "/etc/xdg/vulkan", "/etc/OpenCL", "/etc/glvnd", "/etc/egl",
-    "/etc/drirc", "/etc/nvidia", "/etc/vdpau_wrapper.cfg", "/etc/localtime", "/etc/timezone",
-    /* the machine and the process */
-    "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/devices",
-    "/proc/modules", "/proc/filesystems", "/proc/driver", "/proc/bus/pci", "/proc/sys/vm",
-    "/proc/sys/kernel/osrelease", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/numa_balancing",
-    "/proc/sys/kernel/random", "/proc/sys/dev/i915", "/proc/sys/dev/xe", "/sys/devices", "/sys/bus",
-    "/sys/class", "/sys/dev", "/sys/module", "/sys/kernel/mm", "/sys/fs/cgroup", "/dev/urandom",
-    "/dev/random"};
-
-/* Each is a glob pattern. */
-static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/dri",   "/dev/nvidia*",
-                                      "/dev/kfd",  "/dev/dxg",  "/dev/accel", "/dev/udmabuf"};
 
 /* Variables that hold paths of libraries or of their settings, with colons between. */
 static const char *const variables[] = {
@@ -143,27 +132,34 @@ static void allow_pattern(struct rules *r, const char *pattern, uint64_t access)
     globfree(&found);
 }
 
-static void add_rules(struct rules *r, const char *cache)
+static void allow_row(struct rules *r, const struct vgr_path_row *row)
+{
+    char *copy = strdup(row->paths), *rest = copy, *pattern;
+
+    while (rest && (pattern = strsep(&rest, " ")))
+        allow_pattern(r, pattern, access_of[row->access]);
+    free(copy);
+}
+
+static void add_rules(struct rules *r, const struct vgr_boot_sandbox *config)
 {
     Dl_info ggml;
 
-    for (size_t i = 0; i < sizeof(readable) / sizeof(readable[0]); i++)
-        allow(r, readable[i], ACCESS_READ);
-    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
-        allow_pattern(r, devices[i], ACCESS_DEVICE);
+    for (size_t i = 0; i < vgr_sandbox_n_paths; i++) {
+        if (!vgr_sandbox_paths[i].nodes || vgr_sandbox_paths[i].nodes & config->nodes)
+            allow_row(r, &vgr_sandbox_paths[i]);
+    }
     for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
         allow_variable(r, variables[i]);
-    /* Threads are given their names through here. */
-    allow(r, "/proc/self", ACCESS_READ | LANDLOCK_ACCESS_FS_WRITE_FILE);
     /* Where a GGML outside of /usr looks for its backends. */
     allow_folder_of(r, "/proc/self/exe");
     if (dladdr((void *)ggml_backend_load_all, &ggml) && ggml.dli_fname)
         allow_folder_of(r, ggml.dli_fname);
-    if (cache[0])
-        allow(r, cache, ACCESS_CACHE);
+    if (config->shader_cache[0])
+        allow(r, config->shader_cache, ACCESS_CACHE);
 }
 
-static int enforce(struct rules *r, const char *cache)
+static int enforce(struct rules *r, const struct vgr_boot_sandbox *config)
 {
     /* Every right of the first version, and those that came later. */
     struct ruleset set = {.fs = (1ULL << 13) - 1};
@@ -187,7 +183,7 @@ static int enforce(struct rules *r, const char *cache)
                          0);
     if (r->fd < 0)
         return -errno;
-    add_rules(r, cache);
+    add_rules(r, config);
     if (syscall(SYS_landlock_restrict_self, r->fd, 0))
         err = -errno;
     close(r->fd);
@@ -200,7 +196,7 @@ int vgr_sandbox_files(struct vgr_sandbox *sb)
     int err;
 
     r.abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    err = r.abi < 0 ? -errno : enforce(&r, sb->config->shader_cache);
+    err = r.abi < 0 ? -errno : enforce(&r, sb->config);
     if (err && sb->config->mode == VGR_SANDBOX_STRICT) {
         vgr_error("sandbox: strict needs landlock, which this kernel refuses: %s", strerror(-err));
         return err;

@@ -29,7 +29,7 @@ static void test_open_with_too_few_descriptors(void **state)
 {
     struct raw_client *c = bad_client(state);
 
-    raw_send_open(c, VGR_MAGIC, RAW_ARENA, 2);
+    raw_send_open(c, VGR_MAGIC, RAW_ARENA, 1);
     raw_assert_hangs_up(c);
 }
 
@@ -99,12 +99,13 @@ static void test_arena_of_an_odd_size(void **state)
     raw_assert_fails(c, VGR_ERROR_ARENA, "multiples of 4096");
 }
 
+/* Nobody takes it, or its descriptors; they are closed with the connection. */
 static void test_second_message(void **state)
 {
     struct raw_client *c = bad_context(state);
 
     raw_send_open(c, VGR_MAGIC, RAW_ARENA, VGR_DIRECT_NFDS);
-    raw_assert_hangs_up(c);
+    raw_assert_computes(c);
 }
 
 static void test_client_that_says_nothing(void **state)

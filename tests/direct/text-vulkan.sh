@@ -11,7 +11,7 @@ completion "$model" 64
     host_gpu_env
     "$whole" "${completion[@]}" -dev Vulkan0 -ngl 99 >"$VGR_SCRATCH/want" 2>"$VGR_SCRATCH/log"
 ) || fail "$(tail -n 5 "$VGR_SCRATCH/log")"
-mkdir "$VGR_SCRATCH/shaders"
+mkdir -m 700 "$VGR_SCRATCH/shaders"
 run=("$vgr_run" --device Vulkan0 --shader-cache "$VGR_SCRATCH/shaders")
 VGR_STATS=1 "${run[@]}" -- "$whole" "${completion[@]}" -dev VirtGPU0 -ngl 99 \
     >"$VGR_SCRATCH/text" 2>"$VGR_SCRATCH/log" || fail "$(tail -n 5 "$VGR_SCRATCH/log")"

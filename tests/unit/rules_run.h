@@ -24,8 +24,8 @@
 #include "rules_change.h"
 #include "worker/backends.h"
 
-#define ABORTED      77 /* exit status of a child in which GGML aborted */
-#define RUN_BYTES    (16u << 20)
+#define ABORTED      77          /* exit status of a child in which GGML aborted */
+#define RUN_BYTES    (20u << 20) /* scratch memory of convolutions is 16 MB and a little */
 #define RUN_SECONDS  5
 #define RUN_MAPS_MAX (GGML_MAX_SRC + 2)
 

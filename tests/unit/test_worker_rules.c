@@ -378,6 +378,28 @@ static void test_factors_at_the_end_of_a_buffer(void **state)
     ggml_free(c);
 }
 
+/* 16 MB hold a patch and its result, and no byte less. */
+static void test_kernels_that_just_fit(void **state)
+{
+    enum { FITS = (16 << 20) / 4 - 1 };
+    ctx_t c = context();
+    tensor_t t;
+
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        t = ggml_conv_2d_direct(c, f32(c, FITS + more, 1, 1, 1), f32(c, FITS + 1, 1, 1, 1), 1, 1, 0,
+                                0, 1, 1);
+        assert_int_equal(!!vgr_rules_check(t), more);
+        t = ggml_conv_3d_direct(c, f32(c, FITS + more, 1, 1, 1), f32(c, FITS + 1, 1, 1, 1), 1, 1, 1,
+                                0, 0, 0, 1, 1, 1, 1, 1, 1);
+        assert_int_equal(!!vgr_rules_check(t), more);
+        t = ggml_conv_2d_direct(c, f32(c, 1, 1, 1, FITS + 1 + more), f32(c, 1, 1, 1, 1), 1, 1, 0, 0,
+                                1, 1);
+        assert_non_null(vgr_rules_check(t));
+    }
+    ggml_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_views_are_where_they_say, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_results_on_top_of_sources, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_factors_at_the_end_of_a_buffer, make_room, leave_room),
+        cmocka_unit_test(test_kernels_that_just_fit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

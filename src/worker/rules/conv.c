@@ -40,6 +40,17 @@ static bool fits_int(const struct ggml_tensor *t)
     return ggml_nelements(t) <= INT32_MAX;
 }
 
+/* GGML's CPU kernels for whole convolutions lay out patches of the source, each with the results that it
+ * gives, in scratch memory of this size, and divide by how many fit. Real ones take kilobytes. */
+#define SCRATCH (16 << 20)
+
+/* Does a patch as large as a kernel for one result fit, if there are `results`? */
+static bool patch_fits(const struct ggml_tensor *kernel, int64_t elements, int64_t results)
+{
+    return elements * (int64_t)ggml_type_size(kernel->type) + results * (int64_t)sizeof(float) <=
+           SCRATCH;
+}
+
 /* Images whose rows follow one another, read by a kernel that steps from plane to plane by int. */
 static bool dense_planes(const struct ggml_tensor *t)
 {
@@ -143,6 +154,7 @@ const char *vgr_rule_conv_2d(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_ne(t, conv_len(b->ne[0], a->ne[0], step_at(t, 0, 2, 4)),
                        conv_len(b->ne[1], a->ne[1], step_at(t, 1, 3, 5)), a->ne[3], b->ne[3]),
                 "the result has a wrong shape");
+    VGR_REQUIRE(patch_fits(a, a->ne[0] * a->ne[1] * a->ne[2], a->ne[3]), "the kernel is too large");
     return NULL;
 }
 
@@ -161,6 +173,7 @@ const char *vgr_rule_conv_3d(const struct ggml_tensor *t)
                        conv_len(b->ne[1], a->ne[1], step_at(t, 1, 4, 7)),
                        conv_len(b->ne[2], a->ne[2], step_at(t, 2, 5, 8)), oc * n),
                 "the result has a wrong shape");
+    VGR_REQUIRE(patch_fits(a, a->ne[0] * a->ne[1] * a->ne[2] * c, oc), "the kernel is too large");
     return NULL;
 }
 

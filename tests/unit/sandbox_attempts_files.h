@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sandbox_attempts_files.h - attempts on files. Part of sandbox_attempts.h.
+ */
+#ifndef VGR_SANDBOX_ATTEMPTS_FILES_H
+#define VGR_SANDBOX_ATTEMPTS_FILES_H
+
+#include "sandbox_attempts.h"
+
+static int read_shadow(void)
+{
+    return try_open("/etc/shadow", O_RDONLY);
+}
+
+static int read_tmp(void)
+{
+    return try_open(f.file, O_RDONLY);
+}
+
+static int write_tmp(void)
+{
+    return try_open(f.file, O_WRONLY);
+}
+
+static int truncate_tmp(void)
+{
+    return to_errno(truncate(f.file, 0));
+}
+
+static int create_tmp(void)
+{
+    return try_open(f.new_file, O_WRONLY | O_CREAT | O_EXCL);
+}
+
+static int remove_tmp(void)
+{
+    return to_errno(unlink(f.new_file));
+}
+
+static int make_folder(void)
+{
+    return to_errno(mkdir(f.new_file, 0700));
+}
+
+static int list_root(void)
+{
+    return try_open("/", O_RDONLY | O_DIRECTORY);
+}
+
+static int read_checkout(void)
+{
+    return try_open(VGR_SOURCE_FILE, O_RDONLY);
+}
+
+static int write_checkout(void)
+{
+    return try_open(VGR_SOURCE_FILE, O_WRONLY);
+}
+
+static int other_process(const char *name)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)f.parent, name);
+    return try_open(path, O_RDONLY);
+}
+
+static int read_front_memory(void)
+{
+    return other_process("mem");
+}
+
+static int read_front_environment(void)
+{
+    return other_process("environ");
+}
+
+static int read_init_memory(void)
+{
+    return try_open("/proc/1/mem", O_RDONLY);
+}
+
+static int map_guest_ram(void)
+{
+    char name[32];
+
+    close(f.guest_ram); /* as the worker did */
+    snprintf(name, sizeof(name), "fd/%d", f.guest_ram);
+    return other_process(name);
+}
+
+static int fetch_guest_ram(void)
+{
+    return to_errno(syscall(SYS_pidfd_getfd, f.front, f.guest_ram, 0));
+}
+
+static int change_owner(void)
+{
+    return to_errno(chmod(f.file, 0644));
+}
+
+static int type_on_terminal(void)
+{
+    return to_errno(ioctl(f.tty, TIOCSTI, "x"));
+}
+
+static int type_on_terminal_wide(void)
+{
+    return to_errno(syscall(SYS_ioctl, f.tty, TIOCSTI | 1ul << 32, "x"));
+}
+
+static int use_handle(void)
+{
+    return to_errno(syscall(SYS_open_by_handle_at, -1, NULL, 0)) == EFAULT ? 0 : errno;
+}
+
+static int mount_something(void)
+{
+    return to_errno(mount("none", f.folder, "tmpfs", 0, NULL));
+}
+
+static int link_tmp(void)
+{
+    return to_errno(link(f.file, f.new_file));
+}
+
+static int symlink_tmp(void)
+{
+    return to_errno(symlink("file", f.new_file));
+}
+
+static int node_in_tmp(void)
+{
+    return to_errno(mknod(f.new_file, S_IFIFO | 0600, 0));
+}
+
+static int change_time(void)
+{
+    return to_errno(utimensat(AT_FDCWD, f.file, NULL, 0));
+}
+
+static int change_attribute(void)
+{
+    int err = to_errno(syscall(SYS_setxattr, f.file, "user.vgr", "x", 1, 0));
+
+    return err == EOPNOTSUPP ? 0 : err; /* the file system's answer */
+}
+
+static int watch_files(void)
+{
+    return to_errno(inotify_init1(0));
+}
+
+static int write_to(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+
+    return fd < 0 ? errno : to_errno(write(fd, text, strlen(text)));
+}
+
+static int lower_oom(void)
+{
+    return write_to("/proc/self/oom_score_adj", "0");
+}
+
+static int lower_oom_by_thread(void)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/oom_score_adj", (int)getpid());
+    return write_to(path, "0");
+}
+
+static int change_core_filter(void)
+{
+    return write_to("/proc/self/coredump_filter", "0x7f");
+}
+
+static int write_own_memory(void)
+{
+    return try_open("/proc/self/mem", O_RDWR);
+}
+
+/* The file behind a shared mapping, whose descriptor is gone. */
+static int reopen_mapping(void)
+{
+    char *page = map_page();
+    char path[96];
+
+    snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (long)page, (long)page + 4096);
+    return try_open(path, O_RDWR);
+}
+
+#endif
