@@ -28,6 +28,7 @@
 
 #include "hostile/worker_clients.h"
 #include "hostile/worker_fronts.h"
+#include "hostile/worker_report.h"
 #include "hostile/worker_stage.h"
 
 #define ROUNDS 200u
@@ -35,16 +36,7 @@
     3 /* exit status: the front is lost, the attempts behind are to be made with another one */
 #define SILENCE_MS 30000
 
-/* Outlives the processes. */
-static struct {
-    struct attack_result result[ATTACK_MAX];
-    uint32_t n, next;
-    uint32_t hits, lost;
-    uint32_t rounds, wrong, silent;
-    double before, during; /* median of a round trip, us */
-    unsigned fds[2], workers[2], health;
-    uint64_t turn;
-} *all;
+static struct attack_record *all;
 
 static struct {
     enum front_kind kind;
@@ -380,78 +372,6 @@ static void stand(void)
     exit(0);
 }
 
-/* ---- The report ---- */
-
-static bool fails(const struct attack_result *r)
-{
-    if (!strcmp(how.sandbox, "off"))
-        return r->outcome != 0;
-    return r->outcome == 0 || r->outcome == DIED ||
-           (r->outcome == HARMLESS && !(r->flags & MAY_HARMLESS));
-}
-
-static const char *told(int outcome)
-{
-    switch (outcome) {
-    case 0:
-        return "it succeeds";
-    case HARMLESS:
-        return "nothing keeps it from trying";
-    case STOPPED:
-        return "stopped";
-    case KILLED:
-        return "killed";
-    case DIED:
-        return "the worker dies";
-    default:
-        return strerror(outcome);
-    }
-}
-
-static unsigned report(const char *name)
-{
-    unsigned n = 0, refused = 0, harmless = 0, failed = 0;
-    bool control = !strcmp(how.sandbox, "off");
-
-    for (uint32_t i = 0; i < all->n; i++) {
-        const struct attack_result *r = &all->result[i];
-
-        if (!r->begun)
-            continue;
-        n++;
-        if (fails(r)) {
-            failed++;
-            printf("FAIL %s/%s: %s (%s)\n", name, r->asset, r->name, told(r->outcome));
-        } else if (!control && r->outcome == HARMLESS) {
-            harmless++;
-            if (getenv("ATTACK_VERBOSE"))
-                printf("# %s: harmless: %s\n", r->name, r->why);
-        } else {
-            refused++;
-            if (getenv("ATTACK_VERBOSE"))
-                printf("# %s: %s\n", r->name, told(r->outcome));
-        }
-    }
-    if (control) {
-        printf("# %-36s %3u attempts, %3u succeed, %u do not\n", name, n, refused, failed);
-        return failed + !n;
-    }
-    printf("# %-36s %3u attempts, %3u refused, %2u harmless, %u else\n", name, n, refused, harmless,
-           failed);
-    printf("# %-36s neighbour: %u rounds, %u wrong, %u unanswered, %.0f us before, %.0f us "
-           "meanwhile\n",
-           "", all->rounds, all->wrong, all->silent, all->before, all->during);
-    printf("# %-36s front: %s, descriptors %u, %u, workers %u, %u, longest turn %llu us\n", "",
-           all->lost ? "lost" : "well", all->fds[0], all->fds[1], all->workers[0], all->workers[1],
-           (unsigned long long)all->turn);
-    if (all->wrong || all->silent || !all->rounds || !all->health || all->lost ||
-        all->fds[1] > all->fds[0] || all->workers[1] > all->workers[0]) {
-        printf("FAIL %s/others: the front or the neighbour has come to harm\n", name);
-        failed++;
-    }
-    return failed + !n;
-}
-
 /* That of this kernel, or what the attacker will say it is. */
 static uint32_t landlock_in_force(void)
 {
@@ -465,6 +385,7 @@ static uint32_t landlock_in_force(void)
 int main(int argc, char **argv)
 {
     static const char *const kinds[] = {"vhost-user", "direct", "broker"};
+    bool control;
     char name[96];
     int status;
 
@@ -477,6 +398,7 @@ int main(int argc, char **argv)
             how.kind = (enum front_kind)i;
     }
     how.sandbox = argv[2];
+    control = !strcmp(how.sandbox, "off");
     how.device = argv[3];
     how.attacker = argv[4];
     how.folder = argv[5];
@@ -508,8 +430,8 @@ int main(int argc, char **argv)
     } while (WIFEXITED(status) && WEXITSTATUS(status) == GO_ON);
     if (!WIFEXITED(status) || WEXITSTATUS(status)) {
         printf("FAIL %s: it ends early (status %x)\n", name, (unsigned)status);
-        report(name);
+        attack_report(all, name, control);
         return 1;
     }
-    return report(name) ? 1 : 0;
+    return attack_report(all, name, control) ? 1 : 0;
 }
