@@ -89,6 +89,26 @@ static void halves_of(unsigned slot, size_t *halves)
     halves[1] = at;
 }
 
+bool front_memory_is_whole(const struct front *f)
+{
+    size_t halves[2], end = (size_t)2 << 20;
+
+    for (unsigned slot = 0; slot <= FRONT_SLOTS; slot++) {
+        size_t next = FRONT_RAM;
+
+        if (slot < FRONT_SLOTS) {
+            halves_of(slot, halves);
+            next = halves[1];
+        }
+        for (; end < next; end += sizeof(uint64_t)) {
+            if (*(const uint64_t *)(f->ram + end) != ATTACK_SECRET)
+                return false;
+        }
+        end = next + ATTACK_ARENA;
+    }
+    return true;
+}
+
 /* ---- The program ---- */
 
 static const char *const options[] = {"--socket-path", "--direct", "--broker"};

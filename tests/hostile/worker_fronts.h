@@ -59,6 +59,8 @@ bool front_stop(struct front *f);
 bool front_answers(struct front *f);
 /* Its longest turn in us, as its statistics say; 0: they do not. */
 uint64_t front_longest_turn(struct front *f);
+/* Is all of the VM's memory outside of its arenas and its queue still the secret? */
+bool front_memory_is_whole(const struct front *f);
 /* Something that it has to log. */
 void front_vex(struct front *f);
 /* Open descriptors and child processes. `newest` may be NULL. */

@@ -63,12 +63,13 @@ unsigned attack_report(const struct attack_record *all, const char *name, bool c
     printf("# %-36s neighbour: %u rounds, %u wrong, %u unanswered, %.0f us before, %.0f us "
            "meanwhile\n",
            "", all->rounds, all->wrong, all->silent, all->before, all->during);
-    printf("# %-36s front: %s, descriptors %u, %u, workers %u, %u, longest turn %llu us\n", "",
+    printf("# %-36s front: %s, descriptors %u, %u, workers %u, %u, longest turn %llu us, %s\n", "",
            all->lost ? "lost" : "well", all->fds[0], all->fds[1], all->workers[0], all->workers[1],
-           (unsigned long long)all->turn);
-    if (all->wrong || all->silent || !all->rounds || !all->health || all->lost ||
-        all->fds[1] > all->fds[0] || all->workers[1] > all->workers[0]) {
-        printf("FAIL %s/others: the front or the neighbour has come to harm\n", name);
+           (unsigned long long)all->turn,
+           all->whole ? "guest memory whole" : "GUEST MEMORY CHANGED");
+    if (all->wrong || all->silent || !all->rounds || !all->health || all->lost || !all->whole ||
+        !all->alive || all->fds[1] > all->fds[0] || all->workers[1] > all->workers[0]) {
+        printf("FAIL %s/others: the front, a neighbour or guest memory has come to harm\n", name);
         failed++;
     }
     return failed + !n;

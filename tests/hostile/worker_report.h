@@ -18,7 +18,8 @@ struct attack_record {
     double before, during; /* median of a round trip, us */
     /* The front's: descriptors and processes before and after; a fresh context computes, it ends in peace. */
     unsigned fds[2], workers[2], health;
-    uint64_t turn; /* the longest, us */
+    bool whole, alive; /* guest memory outside of the arenas; the victim */
+    uint64_t turn;     /* the longest, us */
 };
 
 /* Prints a line FAIL for each attempt that has not come to what it must, and figures in lines that begin with #.
