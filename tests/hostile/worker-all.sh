@@ -7,16 +7,16 @@
 . "$VGR_TOP/tests/hostile/worker-lib.sh"
 
 other_vm
-runs=(vhost-user,off direct,off broker,off)
+runs=(vhost-user/off direct/off broker/off)
 for user in '' nobody; do
     for front in vhost-user direct broker; do
-        runs+=("$front,strict,$user" "$front,relaxed,$user")
+        runs+=("$front/strict/$user" "$front/relaxed/$user")
     done
     for landlock in 1 2 3 4 5 6 7; do
-        runs+=("direct,strict,$user,$landlock" "direct,relaxed,$user,$landlock")
+        runs+=("direct/strict/$user/$landlock" "direct/relaxed/$user/$landlock")
     done
     for front in vhost-user direct broker; do
-        runs+=("$front,relaxed,$user,0")
+        runs+=("$front/relaxed/$user/0")
     done
 done
 both_of "${runs[@]}"

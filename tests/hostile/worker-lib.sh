@@ -71,11 +71,11 @@ attack() {
     [ "$status" -eq 0 ]
 }
 
-# both_of RUN RUN...: two at a time; a run is the words for attack, with commas between
+# both_of RUN RUN...: two at a time; a run is the words for attack, with slashes between
 both_of() {
     local words jobs=()
     for run in "$@"; do
-        IFS=, read -ra words <<<"$run"
+        IFS=/ read -ra words <<<"$run"
         attack "${words[@]}" &
         jobs+=($!)
         [ ${#jobs[@]} -lt 2 ] || {
