@@ -91,6 +91,33 @@ MADE(memory_map, EINVAL, SYS_prctl, (long)PR_SET_MM, 99L, 0L, 0L, 0L)
 MADE(keep_caps, 0, SYS_prctl, (long)PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L)
 MADE(secure_bits, 0, SYS_prctl, (long)PR_SET_SECUREBITS, 0L, 0L, 0L, 0L)
 
+/* From the machine's pool, which other people's VMs need; ENOMEM: it is empty. */
+MADE(huge_pages, ENOMEM, SYS_mmap, NULL, 2L << 20, (long)PROT_READ,
+     (long)(MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB), -1L, 0L)
+MADE(huge_file, ENOMEM, SYS_memfd_create, "huge", (long)MFD_HUGETLB)
+MADE(alarm_clock, 0, SYS_timerfd_create, 9L /* CLOCK_BOOTTIME_ALARM */, 0L)
+
+static int on_file(const char *path, long call, long request)
+{
+    uint64_t zero = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int err = fd < 0 ? errno : attack_errno(attack_call(call, (long)fd, request, &zero));
+
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+static int entropy(void)
+{
+    return on_file("/dev/urandom", SYS_ioctl, 0x40045201L /* RNDADDTOENTCNT */);
+}
+
+static int life_time(void)
+{
+    return on_file("/usr/lib/os-release", SYS_fcntl, 1036L /* F_SET_RW_HINT */);
+}
+
 static int kernel_log_read(void)
 {
     char text[16];
@@ -334,6 +361,11 @@ static const struct attempt list[] = {
     {"lsm_set_self_attr", lsm_set, STRICT_ONLY, NULL, shown, 0},
     {"memfd_secret", secret_memory, STRICT_ONLY, NULL, shown, 0},
     {"sync: wait for every disk", sync_all, STRICT_ONLY, NULL, shown, 0},
+    {"huge pages of the machine's pool", huge_pages, 0, NULL, NULL, 0},
+    {"a file of huge pages", huge_file, 0, NULL, NULL, 0},
+    {"a timer that wakes the machine", alarm_clock, 0, NULL, NULL, 0},
+    {"the count of the machine's entropy", entropy, 0, NULL, NULL, 0},
+    {"what the kernel thinks of a library's life time", life_time, 0, NULL, NULL, 0},
     {"personality", persona, 0, NULL, NULL, 0},
     {"become root", new_root_user, 0, NULL, NULL, 0},
     {"become another group", another_group, 0, NULL, NULL, 0},

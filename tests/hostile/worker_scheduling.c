@@ -309,7 +309,7 @@ static const struct attempt list[] = {
     {"prlimit: more descriptors", more_files, 0, NULL, limit_shown, 0},
     {"prlimit: core files", more_core, 0, NULL, limit_shown, 0},
     {"setrlimit: core files", more_core_old, 0, NULL, limit_shown, 0},
-    {"weight of the session, by /proc/self/autogroup", session, 0, NULL, NULL, 0},
+    {"weight of the session, by /proc/self/autogroup", session, 0, NULL, NULL, 1},
     {"/proc/self/oom_score_adj: others first", not_killed, 0, NULL, killed_first, 0},
     {"/proc/self/oom_adj: others first", not_killed_old, 0, NULL, killed_first, 0},
     {"core scheduling with another process", core_scheduling, STRICT_ONLY, NULL, NULL, 0},
