@@ -71,14 +71,14 @@ attack() {
     [ "$status" -eq 0 ]
 }
 
-# both_of RUN RUN...: two at a time; a run is the words for attack, with slashes between
-both_of() {
+# some_of RUN RUN...: four at a time, since they wait for much; a run is the words for attack, with slashes between
+some_of() {
     local words jobs=()
     for run in "$@"; do
         IFS=/ read -ra words <<<"$run"
         attack "${words[@]}" &
         jobs+=($!)
-        [ ${#jobs[@]} -lt 2 ] || {
+        [ ${#jobs[@]} -lt 4 ] || {
             wait "${jobs[0]}" || failed=1
             jobs=("${jobs[@]:1}")
         }

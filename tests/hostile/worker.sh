@@ -8,7 +8,7 @@
 . "$VGR_TOP/tests/hostile/worker-lib.sh"
 
 other_vm
-both_of direct/off \
+some_of direct/off \
     vhost-user/strict direct/strict broker/strict \
     vhost-user/strict/nobody direct/strict/nobody broker/strict/nobody
 other_vm_ends

@@ -246,7 +246,8 @@ static bool watch(struct guest *g, struct attack_page *p)
         if (now != before)
             end = front_now_ms() + SILENCE_MS;
         if (now != before && now >= 0 && getenv("ATTACK_TRACE"))
-            printf("%llu %s\n", (unsigned long long)front_now_ms(), p->result[now].name);
+            printf("# %llu ms, longest turn %llu us: %s\n", (unsigned long long)front_now_ms(),
+                   (unsigned long long)front_longest_turn(&front), p->result[now].name);
         before = now;
         if (now >= 0 && !pid)
             front_holds(&front, &fds, &workers, &pid);
