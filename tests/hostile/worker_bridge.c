@@ -12,7 +12,7 @@
 #include "hostile/worker_fronts.h"
 #include "unit/fake_monitor.h"
 
-static uint64_t last_fence = 5000;
+static uint64_t last_fence = 5000, life[FRONT_SLOTS];
 
 /* A call of the monitor's thread, in a thread of its own so that we can tell how long it takes. */
 struct call {
@@ -82,8 +82,9 @@ static void open_context(struct guest *g, const size_t *halves)
     well = !mon_claimed(id) && !virgl_renderer_resource_create(&args, NULL, 0) &&
            !virgl_renderer_resource_attach_iov((int)id, iov, 2);
     virgl_renderer_ctx_attach_resource((int)id, (int)id);
+    life[g->slot] = ++last_fence;
     well = well && !mon_submit(id, VGR_SUBMIT_OPEN, id, ATTACK_ARENA) &&
-           !virgl_renderer_context_create_fence(id, 0, VGR_BRIDGE_RING_LIFE, ++last_fence);
+           !virgl_renderer_context_create_fence(id, 0, VGR_BRIDGE_RING_LIFE, life[g->slot]);
 }
 
 static void ring(struct guest *g, const size_t *halves)
@@ -117,20 +118,35 @@ bool bridge_start(struct front *f)
     return monitor_calls(power_on, &nobody, NULL);
 }
 
-bool bridge_open(struct guest *g, const size_t *halves)
+/* The table of fences that are done is small. Nobody waits for one while this is called. */
+static void forget_fences(void)
 {
     pthread_mutex_lock(&mon.lock);
-    mon.n_fences = 0; /* the table is small */
+    if (mon.n_fences > MON_FENCES / 2)
+        mon.n_fences = 0;
     pthread_mutex_unlock(&mon.lock);
+}
+
+bool bridge_open(struct guest *g, const size_t *halves)
+{
+    forget_fences();
     return monitor_calls(open_context, g, halves);
 }
 
 bool bridge_bell(struct guest *g)
 {
+    if (!g->slot)
+        forget_fences();
     return monitor_calls(ring, g, NULL) && (g->slot || monitor_calls(wait_for_wakeup, g, NULL));
 }
 
 bool bridge_close(struct guest *g)
 {
-    return monitor_calls(close_context, g, NULL);
+    uint64_t end = front_now_ms() + FRONT_PATIENCE_MS;
+    bool ok = monitor_calls(close_context, g, NULL);
+
+    /* Before, the arena's pages are not the guest's again. */
+    while (ok && !mon_done(life[g->slot]) && front_now_ms() < end)
+        front_nap();
+    return ok && mon_done(life[g->slot]);
 }
