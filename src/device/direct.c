@@ -2,9 +2,11 @@
 #include "device/direct.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -233,8 +235,8 @@ static bool client_open(struct vgr_direct_client *c, const union message *m, ssi
     return true;
 }
 
-/* Of a client with a worker. */
-static void client_hangs_up(struct vgr_watch *watch, uint32_t events)
+/* Of a client with a worker: it hangs up, or says what nobody has asked for. */
+static void client_ends(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
 
@@ -242,8 +244,23 @@ static void client_hangs_up(struct vgr_watch *watch, uint32_t events)
     client_close(c);
 }
 
+/* From now on nothing may come. A client could send its own end of the connection, and close all others: as
+ * long as that lies in the queue, there is no hang-up. */
+static void client_taken(struct vgr_timer *t)
+{
+    struct vgr_direct_client *c = vgr_container_of(t, struct vgr_direct_client, timer);
+    struct vgr_loop *loop = c->d->loop;
+    int bytes;
+
+    vgr_loop_charge(loop, VGR_WORK_CALLS, 3);
+    vgr_loop_del(loop, &c->watch);
+    if (ioctl(c->conn, SIOCINQ, &bytes) || bytes ||
+        vgr_loop_add(loop, &c->watch, c->conn, EPOLLIN | EPOLLRDHUP, client_ends))
+        client_ends(&c->watch, EPOLLIN);
+}
+
 /* Its message is looked at where it is: to receive it is to receive its descriptors (worker/boot.h). It
- * stays in the queue, so from here on only the connection's end is watched for. */
+ * stays in the queue until the worker takes it, so for a while only the connection's end is watched for. */
 static void client_speaks(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
@@ -258,11 +275,11 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
     vgr_loop_del(d->loop, watch);
     /* It only asked for the capset, or has given up already. */
     if (n <= 0 || events & EPOLLRDHUP || !client_open(c, &m, n) ||
-        vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_hangs_up)) {
+        vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_ends)) {
         client_close(c);
         return;
     }
-    vgr_timer_stop(&c->timer);
+    vgr_timer_set(d->loop, &c->timer, d->taken_ms, client_taken);
     close_line(c); /* the worker has it */
 }
 
@@ -348,6 +365,7 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
     d->pool = pool;
     d->capset = *capset;
     d->broker = broker;
+    d->taken_ms = VGR_DIRECT_TAKEN_MS;
     return vgr_listener_add(&d->listener, loop, fd, path, listener_ready);
 }
 

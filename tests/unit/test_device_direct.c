@@ -241,19 +241,38 @@ static void lines_about_contexts_are_limited(void **state)
     assert_int_equal(f->pool.log.left_out, VGR_WORKER_POOL_BURST);
 }
 
-static void further_messages_are_left_alone(void **state)
+/* Whether it comes before or after the look at what the worker has left. */
+static void any_further_message_ends_the_context(void **state)
 {
     struct fixture *f = *state;
 
+    for (int early = 0; early < 2; early++) {
+        f->direct.taken_ms = early ? 300 : 1;
+        client_connect(f);
+        client_open(f, ARENA);
+        UNTIL(f, woken(f));
+        for (uint64_t end = vgr_now_ms() + 50; vgr_now_ms() < end;)
+            vgr_loop_turn(&f->loop, 5);
+        client_open(f, ARENA);
+        UNTIL(f, hung_up(f) && !f->direct.n_clients);
+        close(f->sock);
+    }
+    f->sock = -1;
+}
+
+/* There is no hang-up of a connection whose other end is in its own queue. */
+static void a_connection_sent_over_itself_ends(void **state)
+{
+    struct fixture *f = *state;
+
+    f->direct.taken_ms = 100;
     client_connect(f);
     client_open(f, ARENA);
     UNTIL(f, woken(f));
-    client_open(f, ARENA);
-    ring(f);
-    UNTIL(f, woken(f));
+    assert_int_equal(send_fds(f->sock, "x", 1, &f->sock, 1), 1);
     close(f->sock);
     f->sock = -1;
-    UNTIL(f, !f->direct.n_clients);
+    UNTIL(f, !f->direct.n_clients && !f->pool.alive);
 }
 
 static void death_of_the_worker_is_told(void **state)
@@ -551,7 +570,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(worker_serves_the_arena),
         T(closing_ends_the_worker),
-        T(further_messages_are_left_alone),
+        T(any_further_message_ends_the_context),
+        T(a_connection_sent_over_itself_ends),
         T(lines_about_contexts_are_limited),
         T(a_workers_last_words_come_before_its_end),
         T(death_of_the_worker_is_told),
