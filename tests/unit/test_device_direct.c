@@ -369,6 +369,17 @@ static void descriptors_that_linger_do_not_block(void **state)
     f->sock = -1;
 }
 
+/* It cannot be looked at and stays where it is, so that the connection is ready for ever. */
+static void an_out_of_band_byte_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    assert_int_equal(send(f->sock, "x", 1, MSG_OOB), 1);
+    UNTIL(f, hung_up(f));
+    UNTIL(f, !f->direct.n_clients);
+}
+
 static void arena_that_could_shrink_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -559,6 +570,7 @@ int main(void)
         T(a_full_line_does_not_block),
         T(sizes_outside_of_the_limits_are_told),
         T(descriptors_that_linger_do_not_block),
+        T(an_out_of_band_byte_ends_the_connection),
         T(arena_that_could_shrink_is_refused),
         T(arena_smaller_than_said_is_refused),
         T(malformed_messages_end_the_connection),
