@@ -270,10 +270,11 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
         recv(c->conn, &m, d->broker ? sizeof(m.broker) : sizeof(m.direct), MSG_PEEK | MSG_DONTWAIT);
 
     vgr_loop_charge(d->loop, VGR_WORK_CALLS, 3); /* this one, and the watch's */
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && errno == EINTR)
         return;
     vgr_loop_del(d->loop, watch);
-    /* It only asked for the capset, or has given up already. */
+    /* It only asked for the capset, or has given up already; or it has sent an out-of-band byte, which nobody
+     * can look at and which would keep us awake (EAGAIN). */
     if (n <= 0 || events & EPOLLRDHUP || !client_open(c, &m, n) ||
         vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_ends)) {
         client_close(c);

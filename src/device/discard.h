@@ -11,7 +11,8 @@
 #ifndef VGR_DEVICE_DISCARD_H
 #define VGR_DEVICE_DISCARD_H
 
-/* Closes `conn`, a SOCK_STREAM socket that no other process has. Returns 0 if that is done. A positive
+/* Closes `conn`, a SOCK_STREAM socket that no other process has, connected or listening (with the connections
+ * that wait to be accepted, and what is in these). Returns 0 if that is done. A positive
  * number is the pidfd of a process that is about to do it: the caller gives it to vgr_discard_end() once it
  * is readable. -errno: there can be no process, and `conn` is still open and the caller's, who tries again
  * later. Never waits. */

@@ -388,6 +388,45 @@ static void descriptors_that_linger_do_not_block(void **state)
     f->sock = -1;
 }
 
+static void nothing(int sig)
+{
+    (void)sig;
+}
+
+/* A client that was not accepted yet, too, has something in its queue. */
+static void the_end_does_not_wait_for_who_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int peer, fd = lingering_socket(&peer);
+    uint64_t before;
+
+    strcpy(addr.sun_path, f->path);
+    f->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(f->sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(send_fds(f->sock, "x", 1, &fd, 1), 1);
+    close(fd);
+    signal(SIGALRM, nothing);
+    alarm(5); /* a signal ends the wait, and the test then tells */
+    before = vgr_now_ms();
+    vgr_listener_close(&f->direct.listener);
+    assert_true(vgr_now_ms() - before < 4000);
+    alarm(0);
+    UNTIL(f, hung_up(f));
+    close(peer);
+}
+
+/* It cannot be looked at and stays where it is, so that the connection is ready for ever. */
+static void an_out_of_band_byte_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    assert_int_equal(send(f->sock, "x", 1, MSG_OOB), 1);
+    UNTIL(f, hung_up(f));
+    UNTIL(f, !f->direct.n_clients);
+}
+
 static void arena_that_could_shrink_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -505,11 +544,6 @@ static void an_endless_graph_is_told(void **state)
     vgr_watchdog_finish(&dog);
 }
 
-static void nothing(int sig)
-{
-    (void)sig;
-}
-
 static void the_end_waits_for_workers_in_spite_of_signals(void **state)
 {
     struct fixture *f = *state;
@@ -579,6 +613,8 @@ int main(void)
         T(a_full_line_does_not_block),
         T(sizes_outside_of_the_limits_are_told),
         T(descriptors_that_linger_do_not_block),
+        T(the_end_does_not_wait_for_who_waits),
+        T(an_out_of_band_byte_ends_the_connection),
         T(arena_that_could_shrink_is_refused),
         T(arena_smaller_than_said_is_refused),
         T(malformed_messages_end_the_connection),
