@@ -147,7 +147,9 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
      .why = "The host's clock."},
     {.calls = "timer_create timerfd_create timerfd_settime timerfd_gettime",
      .answer = UNLISTED,
-     .why = "The kernel signals only threads of this process. No library was seen to use them."},
+     .why =
+         "The kernel signals only threads of this process. Timers count among the queued signals "
+         "of the user, of which a worker gets a few. No library was seen to use them."},
 
     {.part = "Threads",
      .calls = "clone",
@@ -187,7 +189,8 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.part = "Processes",
      .calls = "kill tgkill",
      .refused = others_process,
-     .why = "libc's abort()."},
+     .why =
+         "libc's abort(). Of the signals that can wait in the user's queue a worker gets a few."},
     {.calls = "tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal",
      .answer = REFUSE,
      .why = "Other ways to send a signal. The number of queued signals is limited for each user."},

@@ -84,6 +84,7 @@ static const struct {
     {"signal the front by its pidfd", signal_by_pidfd, 0, EPERM, EPERM},
     {"queue a signal for the front", queue_signal, 0, EPERM, EPERM},
     {"queue a signal for itself", queue_own_signal, 0, EPERM, EPERM},
+    {"fill the queue of its user's signals", fill_queue, 0, EAGAIN, EAGAIN},
     {"ask for the front's processors", ask_front_processors, 0, ENOSYS, ENOSYS},
     {"ask for the front's scheduler", ask_front_scheduler, 0, EPERM, EPERM},
     {"schedule the front", schedule_front, 0, EPERM, EPERM},
