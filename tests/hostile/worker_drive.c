@@ -34,7 +34,7 @@
 #define ROUNDS 200u
 #define GO_ON                                                                                      \
     3 /* exit status: the front is lost, the attempts behind are to be made with another one */
-#define SILENCE_MS 30000
+#define SILENCE_MS 120000
 
 static struct attack_record *all;
 

@@ -18,7 +18,7 @@
 #include "hostile/worker.h"
 #include "protocol/ring.h"
 
-#define FRONT_PATIENCE_MS 15000
+#define FRONT_PATIENCE_MS 60000
 #define FRONT_RAM         ((size_t)26 << 20)
 #define FRONT_SLOTS       3u
 

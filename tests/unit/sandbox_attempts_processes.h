@@ -158,7 +158,8 @@ static long queued_signals(void)
     int fd = open("/proc/self/status", O_RDONLY);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     text[n < 0 ? 0 : n] = '\0';
     at = strstr(text, "SigQ:");
     return at ? strtol(at + 5, NULL, 10) : -1;
