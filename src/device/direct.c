@@ -389,9 +389,10 @@ void vgr_direct_finish(struct vgr_direct *d)
 {
     struct vgr_direct_client *next;
 
-    vgr_listener_close(&d->listener);
     for (struct vgr_direct_client *c = d->first; c; c = next) {
         next = c->next;
         finish_client(c);
     }
+    vgr_listener_close(
+        &d->listener); /* last: a process that closes it has copies of what is open */
 }
