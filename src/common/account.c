@@ -45,10 +45,11 @@ static bool lock(struct vgr_account *a, uint32_t slot)
     const struct timespec nap = {.tv_nsec = NAP_NS};
 
     for (int i = 0; i < NAPS; i++) {
-        uint32_t nobody = 0;
+        uint32_t holder = __atomic_load_n(&a->lock, __ATOMIC_RELAXED);
+        bool lie = holder > VGR_ACCOUNT_SLOTS || holder == slot + 1; /* nobody's, or not mine */
 
-        if (__atomic_compare_exchange_n(&a->lock, &nobody, slot + 1, false, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED))
+        if ((!holder || lie) && __atomic_compare_exchange_n(&a->lock, &holder, slot + 1, false,
+                                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
             return true;
         nanosleep(&nap, NULL);
     }

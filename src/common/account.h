@@ -15,8 +15,9 @@
  * Giving back needs no lock. The front never takes it: it waits for nobody.
  *
  * All workers of a front can write the page. One that was taken over by its guest can say that it
- * holds nothing, or everything, or keep the lock: it takes from other contexts of its own VM, whose
- * account this is, and from nobody else. What the front reads here are numbers, nothing more. The limit is
+ * holds nothing, or everything, or keep the lock, also in the name of another slot: it takes from other
+ * contexts of its front, whose account this is, and from nobody else. What it wrote into slots without a
+ * worker, and a lock that it keeps in such a name, end with it. What the front reads here are numbers, nothing more. The limit is
  * not in the page.
  */
 #ifndef VGR_COMMON_ACCOUNT_H
@@ -51,7 +52,7 @@ void vgr_account_give(struct vgr_account *a, uint32_t slot, uint64_t bytes);
 /* The sum of all slots; at most UINT64_MAX. */
 uint64_t vgr_account_sum(const struct vgr_account *a);
 
-/* For the front: the worker of `slot` is gone. */
+/* For the front: the worker of `slot` is gone, or there is none. */
 void vgr_account_clear(struct vgr_account *a, uint32_t slot);
 
 #endif

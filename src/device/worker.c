@@ -204,8 +204,12 @@ static int take_slot(struct vgr_worker_pool *pool, uint32_t *slot)
 
 static void give_slot(struct vgr_worker_pool *pool, uint32_t slot)
 {
-    vgr_account_clear(pool->account, slot);
     pool->slot_used[slot] = false;
+    /* It could write to all of them. */
+    for (uint32_t i = 0; i < VGR_ACCOUNT_SLOTS; i++) {
+        if (!pool->slot_used[i])
+            vgr_account_clear(pool->account, i);
+    }
 }
 
 static void forget(struct vgr_worker *w)

@@ -76,6 +76,23 @@ static void without_a_limit_it_still_counts(void **state)
     assert_true(vgr_account_sum(a) == 1);
 }
 
+/* Nobody has such a slot, and who takes does not hold the lock yet. */
+static void a_lock_that_lies_is_free(void **state)
+{
+    struct vgr_account *a = *state;
+
+    a->lock = UINT32_MAX;
+    assert_true(vgr_account_take(a, 5, LIMIT, 1));
+    assert_int_equal(a->lock, 0);
+    a->lock = VGR_ACCOUNT_SLOTS + 1;
+    assert_true(vgr_account_take(a, 5, LIMIT, 1));
+    a->lock = 5 + 1;
+    assert_true(vgr_account_take(a, 5, LIMIT, 1));
+    assert_int_equal(a->lock, 0);
+    assert_true(vgr_account_sum(a) == 3);
+    vgr_account_clear(a, 5);
+}
+
 static void the_file_keeps_its_size(void **state)
 {
     int fd = vgr_account_create();
@@ -217,9 +234,13 @@ static void another_ones_lock_is_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(limit_holds_at_the_byte),          T(sizes_do_not_overflow),
-        T(without_a_limit_it_still_counts),  T(the_file_keeps_its_size),
-        T(workers_never_hold_more_together), T(the_dead_give_back),
+        T(limit_holds_at_the_byte),
+        T(sizes_do_not_overflow),
+        T(without_a_limit_it_still_counts),
+        T(the_file_keeps_its_size),
+        T(a_lock_that_lies_is_free),
+        T(workers_never_hold_more_together),
+        T(the_dead_give_back),
         T(another_ones_lock_is_not_taken),
     };
 
