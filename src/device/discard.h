@@ -5,8 +5,7 @@
  * A client can send descriptors that nobody receives. They are closed with the connection, and the last
  * close of a descriptor takes as long as its owner has arranged: a TCP socket lingers for hours if it is
  * told to. So a connection with something in its queue is left to a process of its own, whose end closes
- * it. (A worker that is being started at that very moment has a copy, too, until it has closed what is not
- * its own, and may be the last to close it: then it is that worker that waits.)
+ * it.
  */
 #ifndef VGR_DEVICE_DISCARD_H
 #define VGR_DEVICE_DISCARD_H
