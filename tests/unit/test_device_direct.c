@@ -246,12 +246,14 @@ static void any_further_message_ends_the_context(void **state)
 {
     struct fixture *f = *state;
 
+    f->direct.taken_ms = 1500;
     for (int early = 0; early < 2; early++) {
-        f->direct.taken_ms = early ? 300 : 1;
+        uint64_t end = vgr_now_ms() + (early ? 0 : f->direct.taken_ms + 100);
+
         client_connect(f);
         client_open(f, ARENA);
         UNTIL(f, woken(f));
-        for (uint64_t end = vgr_now_ms() + 50; vgr_now_ms() < end;)
+        while (vgr_now_ms() < end)
             vgr_loop_turn(&f->loop, 5);
         client_open(f, ARENA);
         UNTIL(f, hung_up(f) && !f->direct.n_clients);
@@ -265,7 +267,7 @@ static void a_connection_sent_over_itself_ends(void **state)
 {
     struct fixture *f = *state;
 
-    f->direct.taken_ms = 100;
+    f->direct.taken_ms = 1500;
     client_connect(f);
     client_open(f, ARENA);
     UNTIL(f, woken(f));
