@@ -95,9 +95,10 @@ static void print_nodes(uint32_t nodes)
 {
     static const char *const names[] = {"Vulkan, ROCm, SYCL", "Vulkan, CUDA", "ROCm", "Vulkan"};
 
-    if (!nodes)
-        printf("always");
-    for (unsigned bit = 0; bit < sizeof(names) / sizeof(names[0]); bit++) {
+    if (!nodes || nodes == VGR_NODES_ALL)
+        printf("%s", nodes ? "all but the CPU" : "always");
+    for (unsigned bit = 0; nodes != VGR_NODES_ALL && bit < sizeof(names) / sizeof(names[0]);
+         bit++) {
         if (nodes & 1u << bit)
             printf("%s, others", names[bit]);
     }

@@ -6,9 +6,10 @@
  * sandbox cannot fork. So it connects to a broker, which serves it as it serves direct clients: one
  * connection for each context, a SOCK_STREAM unix socket (crosvm's sandbox allows no other kind).
  *
- *   broker   struct vgr_broker_hello, at once
- *   bridge   struct vgr_broker_open with 2 + n_files descriptors: a memfd with n_runs x struct
- *            vgr_boot_run, the worker's end of a line (common/line.h), the files that hold the arena's pages
+ *   broker   struct vgr_broker_hello, at once, with the bridge's end of the worker's line (common/line.h): a
+ *            monitor in its sandbox may not make one
+ *   bridge   struct vgr_broker_open with 1 + n_files descriptors: a memfd with n_runs x struct
+ *            vgr_boot_run, the files that hold the arena's pages
  *   broker   struct vgr_notice (protocol/wire.h), if the context ends without its worker's word
  *   bridge   closes its direction (SHUT_WR): the context has ended
  *   broker   closes the connection: the worker is gone, and with it its mapping of the arena
@@ -23,7 +24,7 @@
 
 #define VGR_BROKER_MAGIC   0x4b524256u /* "VBRK" */
 #define VGR_BROKER_VERSION 2u
-#define VGR_BROKER_NFDS    2u /* before the files */
+#define VGR_BROKER_NFDS    1u /* before the files */
 #define VGR_BROKER_MAX_FDS (VGR_BROKER_NFDS + VGR_BOOT_MAX_FILES)
 
 struct vgr_broker_hello {

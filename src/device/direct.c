@@ -2,13 +2,17 @@
 #include "device/direct.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/broker.h"
+#include "common/fds.h"
+#include "common/line.h"
 #include "common/log.h"
 #include "device/discard.h"
 
@@ -27,6 +31,7 @@ struct vgr_direct_client {
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
     int conn;
+    int line; /* of a bridge: the worker's end, until that has it; -1 */
 };
 
 /* How log lines call a client. */
@@ -75,6 +80,13 @@ static void discard_again(struct vgr_timer *t)
     discard(vgr_container_of(t, struct vgr_direct_client, timer));
 }
 
+static void close_line(struct vgr_direct_client *c)
+{
+    if (c->line >= 0)
+        close(c->line);
+    c->line = -1;
+}
+
 /* Closes the connection, at last. */
 static void discard(struct vgr_direct_client *c)
 {
@@ -103,6 +115,7 @@ static void client_close(struct vgr_direct_client *c)
 {
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
+    close_line(c);
     if (vgr_worker_alive(&c->worker))
         vgr_worker_kill(&c->worker);
     else
@@ -193,8 +206,9 @@ static bool check_size(struct vgr_direct_client *c, uint64_t size, uint32_t n_ru
 /* Starts the worker, which takes the message. Returns false if the client must go; it was told why. */
 static bool client_open(struct vgr_direct_client *c, const union message *m, ssize_t len)
 {
-    struct vgr_worker_job job = {
-        .line = -1, .client = c->d->broker ? VGR_BOOT_BROKER : VGR_BOOT_DIRECT, .conn = c->conn};
+    struct vgr_worker_job job = {.line = c->line,
+                                 .client = c->d->broker ? VGR_BOOT_BROKER : VGR_BOOT_DIRECT,
+                                 .conn = c->conn};
     uint32_t n_runs;
     const char *why = read_message(c->d, m, len, &job.arena.size, &n_runs);
     char text[160];
@@ -221,8 +235,8 @@ static bool client_open(struct vgr_direct_client *c, const union message *m, ssi
     return true;
 }
 
-/* Of a client with a worker. */
-static void client_hangs_up(struct vgr_watch *watch, uint32_t events)
+/* Of a client with a worker: it hangs up, or says what nobody has asked for. */
+static void client_ends(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
 
@@ -230,8 +244,23 @@ static void client_hangs_up(struct vgr_watch *watch, uint32_t events)
     client_close(c);
 }
 
+/* From now on nothing may come. A client could send its own end of the connection, and close all others: as
+ * long as that lies in the queue, there is no hang-up. */
+static void client_taken(struct vgr_timer *t)
+{
+    struct vgr_direct_client *c = vgr_container_of(t, struct vgr_direct_client, timer);
+    struct vgr_loop *loop = c->d->loop;
+    int bytes;
+
+    vgr_loop_charge(loop, VGR_WORK_CALLS, 3);
+    vgr_loop_del(loop, &c->watch);
+    if (ioctl(c->conn, SIOCINQ, &bytes) || bytes ||
+        vgr_loop_add(loop, &c->watch, c->conn, EPOLLIN | EPOLLRDHUP, client_ends))
+        client_ends(&c->watch, EPOLLIN);
+}
+
 /* Its message is looked at where it is: to receive it is to receive its descriptors (worker/boot.h). It
- * stays in the queue, so from here on only the connection's end is watched for. */
+ * stays in the queue until the worker takes it, so for a while only the connection's end is watched for. */
 static void client_speaks(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
@@ -241,16 +270,18 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
         recv(c->conn, &m, d->broker ? sizeof(m.broker) : sizeof(m.direct), MSG_PEEK | MSG_DONTWAIT);
 
     vgr_loop_charge(d->loop, VGR_WORK_CALLS, 3); /* this one, and the watch's */
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && errno == EINTR)
         return;
     vgr_loop_del(d->loop, watch);
-    /* It only asked for the capset, or has given up already. */
+    /* It only asked for the capset, or has given up already; or it has sent an out-of-band byte, which nobody
+     * can look at and which would keep us awake (EAGAIN). */
     if (n <= 0 || events & EPOLLRDHUP || !client_open(c, &m, n) ||
-        vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_hangs_up)) {
+        vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_ends)) {
         client_close(c);
         return;
     }
-    vgr_timer_stop(&c->timer);
+    vgr_timer_set(d->loop, &c->timer, d->taken_ms, client_taken);
+    close_line(c); /* the worker has it */
 }
 
 static void client_silent(struct vgr_timer *t)
@@ -262,28 +293,42 @@ static void client_silent(struct vgr_timer *t)
     client_close(c);
 }
 
-static bool greet(const struct vgr_direct *d, int fd)
+/* The client's end of the line is closed here whether it was sent or not. */
+static bool greet_bridge(struct vgr_direct_client *c)
 {
-    struct vgr_broker_hello hello = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, d->capset};
-    const void *p = d->broker ? (const void *)&hello : &d->capset;
-    size_t len = d->broker ? sizeof(hello) : sizeof(d->capset);
+    struct vgr_broker_hello hello = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, c->d->capset};
+    bool ok = false;
+    int bridges;
 
-    return send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+    if (!vgr_line_make(&bridges, &c->line)) {
+        ok = vgr_fds_send(c->conn, &hello, sizeof(hello), &bridges, 1, MSG_DONTWAIT) ==
+             (ssize_t)sizeof(hello);
+        close(bridges);
+    }
+    return ok;
+}
+
+static bool greet(struct vgr_direct_client *c)
+{
+    const struct vgr_capset *cap = &c->d->capset;
+
+    if (c->d->broker)
+        return greet_bridge(c);
+    return send(c->conn, cap, sizeof(*cap), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(*cap);
 }
 
 static void client_begin(struct vgr_direct *d, struct vgr_direct_client *c, int fd)
 {
     c->d = d;
     c->conn = fd;
-    c->watch.fd = -1;
+    c->watch.fd = c->line = -1;
     if (d->first)
         d->first->prev = c;
     c->next = d->first;
     d->first = c;
     d->n_clients++;
 
-    if (!greet(d, fd) ||
-        vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks)) {
+    if (!greet(c) || vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks)) {
         client_close(c);
         return;
     }
@@ -321,6 +366,7 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
     d->pool = pool;
     d->capset = *capset;
     d->broker = broker;
+    d->taken_ms = VGR_DIRECT_TAKEN_MS;
     return vgr_listener_add(&d->listener, loop, fd, path, listener_ready);
 }
 
@@ -329,6 +375,7 @@ static void finish_client(struct vgr_direct_client *c)
 {
     int pidfd = c->conn < 0 ? c->watch.fd : 0;
 
+    close_line(c);
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
     if (c->conn >= 0)
@@ -342,9 +389,10 @@ void vgr_direct_finish(struct vgr_direct *d)
 {
     struct vgr_direct_client *next;
 
-    vgr_listener_close(&d->listener);
     for (struct vgr_direct_client *c = d->first; c; c = next) {
         next = c->next;
         finish_client(c);
     }
+    vgr_listener_close(
+        &d->listener); /* last: a process that closes it has copies of what is open */
 }

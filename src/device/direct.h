@@ -20,6 +20,10 @@
 /* How long a client may take to say OPEN. */
 #define VGR_DIRECT_SILENCE_MS 10000u
 
+/* When the worker must have taken the message of a client, and nothing else may be left. Until then a queue
+ * that is not empty may be the message; from then on every byte ends the context. */
+#define VGR_DIRECT_TAKEN_MS 30000u
+
 struct vgr_direct_client;
 
 struct vgr_direct {
@@ -30,6 +34,7 @@ struct vgr_direct {
     struct vgr_log_limit log; /* of lines that clients can provoke */
     struct vgr_direct_client *first;
     unsigned n_clients;
+    uint32_t taken_ms; /* VGR_DIRECT_TAKEN_MS */
     bool broker;
 };
 

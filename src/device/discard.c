@@ -12,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Nothing more can come once reading is shut down; what came before is counted. */
+/* Nothing more can come once reading is shut down; what came before is counted. Of a listening socket the
+ * kernel does not say (EINVAL). */
 static bool is_empty(int conn)
 {
     int bytes;

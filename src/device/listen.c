@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "device/discard.h"
 
 /* System calls for a new connection, what its owner does at once included. */
 #define ACCEPT_CALLS 4u
@@ -151,11 +152,17 @@ void vgr_listener_again(struct vgr_listener *l, uint32_t ms)
 
 void vgr_listener_close(struct vgr_listener *l)
 {
+    int fd = l->watch.fd, pidfd;
     struct stat st;
 
-    if (l->watch.fd < 0)
+    if (fd < 0)
         return;
-    vgr_loop_close(l->loop, &l->watch);
+    vgr_loop_del(l->loop, &l->watch);
+    /* Connections that nobody accepted go with it, and what their clients have sent. Where that fails, it all
+     * goes with this process. */
+    pidfd = vgr_discard(fd);
+    if (pidfd > 0)
+        vgr_discard_end(pidfd);
     vgr_timer_stop(&l->retry);
     vgr_again_stop(&l->again);
     if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)

@@ -50,7 +50,9 @@ int vgr_listener_next(struct vgr_listener *l);
  * one that is not there. */
 void vgr_listener_again(struct vgr_listener *l, uint32_t ms);
 
-/* Closes it and removes the socket file, if that is still there. No-op for one that is not there. */
+/* Closes it and removes the socket file, if that is still there. No-op for one that is not there. For the end of
+ * the program: what clients have sent on connections that were not accepted is closed by a process of its own
+ * (discard.h), which is not waited for. */
 void vgr_listener_close(struct vgr_listener *l);
 
 #endif

@@ -40,7 +40,7 @@ void vgr_loop_del(struct vgr_loop *loop, struct vgr_watch *w)
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
     w->fd = -1;
     /* Events of this batch that were not served yet must not reach a freed object. */
-    for (int i = loop->next; i < loop->n_events; i++) {
+    for (unsigned i = loop->next; i < loop->n_events; i++) {
         if (loop->events[i].data.ptr == w)
             loop->events[i].data.ptr = NULL;
     }
@@ -185,27 +185,33 @@ static void go_on(struct vgr_loop *loop)
     }
 }
 
+/* Behind what was left of the last turn, unless it is among that. */
+static void add_event(struct vgr_loop *loop, unsigned left, struct epoll_event ev)
+{
+    for (unsigned i = 0; i < left; i++) {
+        if (loop->events[i].data.ptr == ev.data.ptr) {
+            loop->events[i].events |= ev.events;
+            return;
+        }
+    }
+    loop->events[loop->n_events++] = ev;
+}
+
 /* Moves what was left of the last turn to the front, and gets what is new behind it. 0 or -errno. */
 static int get_events(struct vgr_loop *loop, int ms)
 {
-    int wait = patience(loop, ms), left = loop->n_events - loop->next, n;
+    unsigned left = loop->n_events - loop->next;
+    int wait = patience(loop, ms), n;
+    struct epoll_event fresh[VGR_LOOP_BATCH];
 
-    memmove(loop->events, loop->events + loop->next, (size_t)left * sizeof(loop->events[0]));
+    memmove(loop->events, loop->events + loop->next, left * sizeof(loop->events[0]));
     loop->next = 0;
     loop->n_events = left;
-    n = epoll_wait(loop->epoll_fd, loop->events + left, VGR_LOOP_BATCH - left, wait);
+    n = epoll_wait(loop->epoll_fd, fresh, (int)(VGR_LOOP_BATCH - left), wait);
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
-    for (int i = left; i < left + n; i++) {
-        int k = 0;
-
-        while (k < left && loop->events[k].data.ptr != loop->events[i].data.ptr)
-            k++;
-        if (k < left)
-            loop->events[k].events |= loop->events[i].events;
-        else
-            loop->events[loop->n_events++] = loop->events[i];
-    }
+    for (int i = 0; i < n; i++)
+        add_event(loop, left, fresh[i]);
     return 0;
 }
 
@@ -216,7 +222,7 @@ static void begin_turn(struct vgr_loop *loop)
     loop->began_ns = now_ns();
     loop->record.turns++;
     vgr_loop_charge(loop, VGR_WORK_CALLS, 1);
-    vgr_loop_charge(loop, VGR_WORK_ENTRIES, (uint64_t)loop->n_events);
+    vgr_loop_charge(loop, VGR_WORK_ENTRIES, loop->n_events);
 }
 
 static void end_turn(struct vgr_loop *loop)

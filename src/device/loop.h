@@ -86,7 +86,7 @@ struct vgr_loop_record {
 struct vgr_loop {
     int epoll_fd;
     bool stop;
-    int next, n_events;
+    unsigned next, n_events;
     struct epoll_event events[VGR_LOOP_BATCH];
     struct vgr_timer *first, *last; /* that run */
     struct vgr_again *waiting, *last_waiting;

@@ -282,9 +282,10 @@ void vgr_stats_finish(struct vgr_stats *s)
 {
     struct vgr_stats_client *next;
 
-    vgr_listener_close(&s->listener);
     for (struct vgr_stats_client *c = s->first; c; c = next) {
         next = c->next;
         client_free(c);
     }
+    vgr_listener_close(
+        &s->listener); /* last: a process that closes it has copies of what is open */
 }

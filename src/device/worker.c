@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +96,14 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
 fail:
     vgr_error("cannot run %s: %s", path, strerror(errno));
     _exit(127);
+}
+
+/* fork(), but this process stands still until the other one has become another program, or ended. Until then
+ * that has copies of all that we have open; so none of it can be closed by us, and the last copy of something
+ * that a client makes linger (discard.h) left to a worker that is only starting. */
+static pid_t fork_until_exec(void)
+{
+    return (pid_t)syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0L);
 }
 
 static int write_all(int fd, const void *buf, size_t len)
@@ -297,7 +307,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         goto out;
     }
     sources[n++] = boot_fd;
-    sources[n++] = job->client ? -1 : job->line;
+    sources[n++] = job->line;
     sources[n++] = w->counts_fd;
     sources[n++] = pool->account.read_fd;
     sources[n++] = pool->account.fd;
@@ -308,7 +318,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
 
     vgr_loop_charge(pool->loop, VGR_WORK_PROCESSES, 1);
     vgr_loop_charge(pool->loop, VGR_WORK_BYTES, arena->n_runs * sizeof(*arena->runs));
-    w->pid = fork();
+    w->pid = fork_until_exec();
     if (w->pid < 0) {
         err = -errno;
         w->pid = 0;

@@ -77,11 +77,11 @@ struct vgr_arena {
 };
 
 /* What a worker starts with: an arena and its end of a line (common/line.h), or the connection of a client
- * that has sent both. */
+ * that has sent an arena. */
 struct vgr_worker_job {
-    struct vgr_arena arena;
-    int line;
-    enum vgr_boot_client client; /* if it is one, only arena.size and conn count */
+    struct vgr_arena arena; /* of a client only its size */
+    int line;               /* -1: the client has sent it */
+    enum vgr_boot_client client;
     int conn;
 };
 

@@ -131,7 +131,7 @@ enum vgr_bridge_ring {
  * struct vgr_submit of op VGR_SUBMIT_OPEN (resource 0) and two descriptors as SCM_RIGHTS: the arena's
  * memfd, sealed against shrinking, and one end of a pair of stream sockets, the line: a byte to the
  * worker is a doorbell, a byte from it a wake-up, and whoever reads takes all there is. The client sends
- * nothing else. Either end closes the socket to end the context.
+ * nothing else: more ends the context, at once or a while later. Either end closes the socket to end it.
  *
  * A context that ends without its worker's word in the control page (it is refused, the worker died or ran
  * for too long) ends with a struct vgr_notice on the socket. Nobody but the client and its worker writes to

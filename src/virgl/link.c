@@ -67,11 +67,7 @@ struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bri
 
     if (!l)
         return NULL;
-    l->conn.fd = l->wakeup.fd = -1;
-    if (vgr_line_make(&l->line, &l->workers)) {
-        free(l);
-        return NULL;
-    }
+    l->conn.fd = l->wakeup.fd = l->line = -1;
     l->ram = *ram;
     l->first = ram->runs[0];
     l->guest_ram = arena->iov;
@@ -93,13 +89,6 @@ static void give_back(struct vgr_fence **f)
     *f = NULL;
 }
 
-static void close_workers_end(struct vgr_link *l)
-{
-    if (l->workers >= 0)
-        close(l->workers);
-    l->workers = -1;
-}
-
 /* The worker is gone, and the arena's pages are free of it. */
 static void gone(struct vgr_link *l)
 {
@@ -113,8 +102,8 @@ static void gone(struct vgr_link *l)
         vgr_loop_close(the_loop, &l->conn);
         vgr_loop_del(the_loop, &l->wakeup);
     }
-    close(l->line);
-    close_workers_end(l);
+    if (l->line >= 0)
+        close(l->line);
     vgr_ram_free(&l->ram);
     if (l->prev)
         l->prev->next = l->next;
@@ -172,7 +161,9 @@ bool vgr_links_have_ram(void)
 
 void vgr_link_doorbell(struct vgr_link *l)
 {
-    vgr_line_ring(l->line);
+    /* Before it has its line, a worker looks at the ring anyway when it starts. */
+    if (l->line >= 0)
+        vgr_line_ring(l->line);
 }
 
 void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
@@ -249,6 +240,16 @@ static void broker_gone(struct vgr_link *l)
     vgr_fences_deliver();
 }
 
+static bool take_line(struct vgr_link *l, int line)
+{
+    if (vgr_loop_add(the_loop, &l->wakeup, line, EPOLLIN, worker_wakes))
+        return false;
+    pthread_mutex_lock(&vgr_bridge_lock);
+    l->line = line;
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    return true;
+}
+
 /* Its greeting, a notice, or the end. Each was sent as a whole. */
 static void broker_says(struct vgr_watch *w, uint32_t events)
 {
@@ -259,11 +260,15 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
         struct vgr_notice notice;
     } m;
     size_t want = l->greeted ? sizeof(m.notice) : sizeof(m.hello);
-    ssize_t n = recv(w->fd, &m, want, MSG_DONTWAIT);
+    int line, flags = MSG_DONTWAIT;
+    unsigned n_fds = 0;
+    ssize_t n = vgr_fds_receive(w->fd, &m, want, &line, 1, &n_fds, &flags);
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n_fds && (l->greeted || !take_line(l, line)))
+        close(line);
+    if (n == -EAGAIN || n == -EINTR)
         return;
-    if (n <= 0 || n != (ssize_t)want) {
+    if (n <= 0 || n != (ssize_t)want || l->line < 0) {
         broker_gone(l);
         return;
     }
@@ -307,7 +312,7 @@ static int send_open(const struct vgr_link *l, int conn)
         .n_files = l->ram.n_files,
         .size = l->ram.size,
     };
-    int fds[VGR_BROKER_MAX_FDS] = {make_runs_file(&l->ram), l->workers};
+    int fds[VGR_BROKER_MAX_FDS] = {make_runs_file(&l->ram)};
     ssize_t n;
 
     if (fds[0] < 0)
@@ -345,9 +350,6 @@ static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
         err = -ECANCELED;
     if (!err)
         err = send_open(l, conn);
-    close_workers_end(l);
-    if (!err)
-        err = vgr_loop_add(loop, &l->wakeup, l->line, EPOLLIN, worker_wakes);
     if (!err)
         err = vgr_loop_add(loop, &l->conn, conn, EPOLLIN, broker_says);
     free(l->ram.runs);

@@ -25,8 +25,7 @@ struct vgr_bridge_resource;
 struct vgr_link {
     struct vgr_watch conn;   /* to the broker; the service thread's */
     struct vgr_watch wakeup; /* of `line` */
-    int line;                /* to the worker: doorbells go, wake-ups come */
-    int workers;             /* the worker's end, until it is sent; -1 */
+    int line; /* to the worker: doorbells go, wake-ups come; -1 until the broker has sent it */
     struct vgr_link *prev, *next;
     struct vgr_ram ram;        /* the runs until they are sent, the files for the control page */
     struct vgr_boot_run first; /* where the control page is */

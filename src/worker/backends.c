@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/log.h"
 #include "worker/dma.h"
@@ -103,35 +102,9 @@ static void pick_type(struct vgr_backends *b, enum ggml_backend_dev_type type)
     }
 }
 
-/* GGML looks for backends in the current folder too, and the loader takes empty and relative entries of
- * LD_LIBRARY_PATH from there: somebody else's folder would be somebody else's code, run as root by
- * `vgr-device --list-devices` in it. Nobody but root writes to "/". */
-static int leave_current_folder(void)
-{
-    const char *backend = getenv("GGML_BACKEND_PATH");
-
-    if (backend && backend[0] && backend[0] != '/') {
-        vgr_error(
-            "GGML_BACKEND_PATH is '%s', which depends on the current folder: give its whole path",
-            backend);
-        return -EINVAL;
-    }
-    if (chdir("/")) {
-        int err = errno;
-
-        vgr_error("cannot leave the current folder: %s", strerror(err));
-        return -err;
-    }
-    return 0;
-}
-
 int vgr_backends_load(struct vgr_backends *b, const char (*names)[64], uint32_t n_names)
 {
-    int err = leave_current_folder();
-
     memset(b, 0, sizeof(*b));
-    if (err)
-        return err;
     ggml_log_set(ggml_to_log, NULL);
     ggml_backend_load_all();
     if (!ggml_backend_dev_count()) {

@@ -110,7 +110,7 @@ static int map_from_client(struct vgr_arena *arena, const struct vgr_boot *boot)
 
     if (!why)
         err = map(arena, &s, boot->arena_size);
-    if (!why && !err && dup2(h.line, VGR_BOOT_LINE_FD) < 0)
+    if (!why && !err && h.line >= 0 && dup2(h.line, VGR_BOOT_LINE_FD) < 0)
         err = -errno;
     if (why || err) {
         why = why ? why : strerror(-err);

@@ -15,10 +15,11 @@
  *   7      the same file, to write: the worker maps the page of its own slot
  *   8...   n_fds files that hold the arena's pages
  *
- * A client of a socket (boot.client) sends its arena and its line as descriptors. The front never takes
- * them: on somebody else's descriptor even close() may wait for its owner, for ever. So the worker finds the
- * client's connection as descriptor 8, its message still in the queue, /dev/null as descriptor 4 and no
- * runs, and receives all of it itself (handover.h). Only that worker can come to harm. If it refuses what it
+ * A client of a socket (boot.client) sends its arena as descriptors, a direct one its line too. The front
+ * never takes them: on somebody else's descriptor even close() may wait for its owner, for ever. So the worker
+ * finds the client's connection as descriptor 8, its message still in the queue, and no runs (and /dev/null as
+ * descriptor 4, if the line is still to come), and receives all of it itself (handover.h). Only that worker can
+ * come to harm. If it refuses what it
  * gets, it tells the client by a struct vgr_notice and exits with VGR_BOOT_REFUSED.
  *
  * The worker's first act is to map the counters and the account and to close those descriptors, before it

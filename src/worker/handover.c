@@ -121,7 +121,7 @@ static const char *check_runs(const struct vgr_handover *h, const uint64_t *file
     return NULL;
 }
 
-/* The list of runs, the line, and the files of the arena. The monitor goes on using these files: they
+/* The list of runs, and the files of the arena. The monitor goes on using these files: they
  * cannot be sealed, and whether they shrink is up to it, as for its guest. */
 static const char *check_broker(struct vgr_handover *h, const struct vgr_broker_open *open)
 {
@@ -132,9 +132,6 @@ static const char *check_broker(struct vgr_handover *h, const struct vgr_broker_
         return "its descriptors are not as many as it says";
     if (!open->n_runs || open->n_runs > VGR_BOOT_MAX_RUNS)
         return "its number of runs is impossible";
-    h->line = h->fds[1];
-    if (!is_line(h->line))
-        return "the line is not a stream socket";
     h->n_files = open->n_files;
     h->files = &h->fds[VGR_BROKER_NFDS];
     for (uint32_t i = 0; i < h->n_files; i++) {
@@ -163,6 +160,7 @@ const char *vgr_handover_receive(struct vgr_handover *h, int conn, const struct 
     int flags = MSG_DONTWAIT;
     ssize_t n = vgr_fds_receive(conn, &m, want, h->fds, VGR_BROKER_MAX_FDS, &h->n_fds, &flags);
 
+    h->line = -1;
     /* The front has seen the same bytes and said what is wrong with them. */
     if (n != (ssize_t)want)
         return "its message is malformed";

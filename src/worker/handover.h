@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * handover.h - what a client of a socket hands over: descriptors, and with them an arena and a line.
+ * handover.h - what a client of a socket hands over: descriptors, and with them an arena, a direct client also
+ * a line.
  *
  * The front has looked at the message, not at the descriptors, which are still in the connection's queue.
  * They may be anything: a call on one of them can wait for its owner for ever (a file system in user space
@@ -21,7 +22,7 @@
 struct vgr_handover {
     int fds[VGR_BROKER_MAX_FDS]; /* all that came; more than fit were closed */
     unsigned n_fds;
-    int line; /* among fds[], as are the files */
+    int line; /* of a direct client, else -1; among fds[], as are the files */
     const int *files;
     uint32_t n_files;
     struct vgr_boot_run *runs;

@@ -179,6 +179,26 @@ static int serve(void)
     return 1;
 }
 
+/* GGML looks for backends in the current folder too, and the loader takes empty and relative entries of
+ * LD_LIBRARY_PATH from there: somebody else's folder would be somebody else's code, run as root by
+ * `vgr-device --list-devices` in it. Nobody but root writes to "/". */
+static int leave_current_folder(void)
+{
+    const char *backend = getenv("GGML_BACKEND_PATH");
+
+    if (backend && backend[0] && backend[0] != '/') {
+        vgr_error(
+            "GGML_BACKEND_PATH is '%s', which depends on the current folder: give its whole path",
+            backend);
+        return -1;
+    }
+    if (chdir("/")) {
+        vgr_error("cannot leave the current folder: %m");
+        return -1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     int status = 2;
@@ -186,6 +206,8 @@ int main(int argc, char **argv)
     if (vgr_fds_standard())
         return 2;
     vgr_log_init("vgr-worker", VGR_LOG_WARN);
+    if (leave_current_folder())
+        return 2;
     if (argc >= 2 && !strcmp(argv[1], "--list-devices"))
         status = list_devices(argc, argv);
     else if (argc == 2 && !strcmp(argv[1], "--boot"))

@@ -20,6 +20,10 @@
  * without descriptors. */
 #define MAX_FILES 4096
 
+/* Signals that wait, and timers, have one limit for all processes of a user, but each process is held to its
+ * own idea of it: a worker gets none when so many are in use, and the rest is left to others. */
+#define MAX_SIGNALS 256
+
 void vgr_sandbox_note(struct vgr_sandbox *sb, enum vgr_log_level level, const char *fmt, ...)
 {
     va_list ap;
@@ -145,6 +149,8 @@ int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *con
         err = limit(RLIMIT_CORE, 0);
         if (!err)
             err = limit(RLIMIT_NOFILE, MAX_FILES);
+        if (!err)
+            err = limit(RLIMIT_SIGPENDING, MAX_SIGNALS);
         if (!err)
             err = choose_cache(config->shader_cache);
         if (err) {

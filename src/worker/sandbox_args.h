@@ -93,6 +93,16 @@ static const struct vgr_call_case others_priority[] = {
 static const struct vgr_call_case others_process[] = {
     {"another process than its own", {{VGR_ARG_NOT_SELF, 0, 0, 0}}}, END};
 
+/* Access 3 is for device calls alone: the kernel asks for the rights to read and to write, but Landlock is
+ * told of neither. O_TRUNC cuts a file whatever the access is. */
+#define CUT_UNWRITTEN "O_TRUNC without writing"
+#define ACCESS_NONE   "access 3, neither reading nor writing"
+
+static const struct vgr_call_case open_refused[] = {
+    MASKED(1, 3, 3, ACCESS_NONE), MASKED(1, 3 | O_TRUNC, O_TRUNC, CUT_UNWRITTEN), END};
+static const struct vgr_call_case openat_refused[] = {
+    MASKED(2, 3, 3, ACCESS_NONE), MASKED(2, 3 | O_TRUNC, O_TRUNC, CUT_UNWRITTEN), END};
+
 static const struct vgr_call_case mmap_refused[] = {WITH(3, MAP_HUGETLB), END};
 static const struct vgr_call_case memfd_refused[] = {WITH(1, MFD_HUGETLB), END};
 static const struct vgr_call_case mbind_refused[] = {WITH(5, MPOL_MF_MOVE_ALL), END};

@@ -125,7 +125,7 @@ static void allow_pattern(struct rules *r, const char *pattern, uint64_t access)
 {
     glob_t found = {0};
 
-    if (!glob(pattern, GLOB_NOSORT, NULL, &found)) {
+    if (!glob(pattern, GLOB_NOSORT | GLOB_BRACE, NULL, &found)) {
         for (size_t i = 0; i < found.gl_pathc; i++)
             allow(r, found.gl_pathv[i], access);
     }

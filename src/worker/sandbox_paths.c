@@ -24,8 +24,20 @@ const struct vgr_path_row vgr_sandbox_paths[] = {
      "/proc/sys/kernel/pid_max /proc/sys/kernel/numa_balancing /proc/sys/kernel/random "
      "/proc/sys/dev/i915 /proc/sys/dev/xe",
      READ, 0, "The machine and its drivers"},
-    {"/sys/devices /sys/bus /sys/class /sys/dev /sys/module /sys/kernel/mm /sys/fs/cgroup", READ, 0,
-     "The machine's devices and memory"},
+    {"/sys/devices/system /sys/devices/virtual /sys/bus /sys/class /sys/dev /sys/module "
+     "/sys/kernel/mm /sys/fs/cgroup",
+     READ, 0, "The machine's processors, memory and drivers"},
+    {"/sys/devices", LIST, 0,
+     "Drivers look for GPUs. Not the files: a PCI device's `resource0` and so on are its memory, "
+     "other "
+     "VMs' in the case of a GPU, and root's worker is their owner"},
+    {"/sys/bus/pci/devices/*/{class,config,vendor,device,revision,numa_node}", READ, VGR_NODES_ALL,
+     "What the PCI devices are. Seen: NVIDIA's library reads every `config`, of which the kernel "
+     "shows 64 bytes"},
+    {"/sys/class/drm/renderD*/device/"
+     "{uevent,modalias,subsystem_vendor,subsystem_device,boot_vga,irq,"
+     "local_cpulist,current_link_*,max_link_*,mem_info_*,drm,tile*}",
+     READ, VGR_NODES_DRM, "What a GPU is, for Mesa"},
     {"/proc/self", READ, 0, "The process: its mappings, limits and status"},
     {"/proc/self/task", TASK, VGR_NODES_NVIDIA,
      "Names of threads: CUDA finds no device where it cannot open `comm` with O_TRUNC. The other "

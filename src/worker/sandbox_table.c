@@ -63,9 +63,18 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.part = "Descriptors and files",
      .calls = "read write readv writev pread64 pwrite64 preadv pwritev lseek",
      .why = "Seen. They use what is open."},
-    {.calls = "open openat",
-     .why = "Seen: /proc/meminfo, /sys, the cache. CUDA opens its nodes again for each context. "
-            "Landlock decides."},
+    {.calls = "open",
+     .refused = open_refused,
+     .why =
+         "Seen: /proc/meminfo, /sys, the cache. CUDA opens its nodes again for each context. "
+         "Landlock decides, by whether a file is to be read or written. Refused: to open one for "
+         "neither, which Landlock lets pass everywhere and which is enough for a device to "
+         "notice, and to cut one that is only read, of which Landlock before version 3 knows "
+         "nothing."},
+    {.calls = "openat", .refused = openat_refused, .why = "As above."},
+    {.calls = "openat2",
+     .answer = ABSENT,
+     .why = "A filter cannot read its flags. libc uses openat()."},
     {.calls =
          "stat fstat lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink "
          "readlinkat getdents getdents64 getcwd",
@@ -138,7 +147,9 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
      .why = "The host's clock."},
     {.calls = "timer_create timerfd_create timerfd_settime timerfd_gettime",
      .answer = UNLISTED,
-     .why = "The kernel signals only threads of this process. No library was seen to use them."},
+     .why =
+         "The kernel signals only threads of this process. Timers count among the queued signals "
+         "of the user, of which a worker gets a few. No library was seen to use them."},
 
     {.part = "Threads",
      .calls = "clone",
@@ -178,7 +189,8 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.part = "Processes",
      .calls = "kill tgkill",
      .refused = others_process,
-     .why = "libc's abort()."},
+     .why =
+         "libc's abort(). Of the signals that can wait in the user's queue a worker gets a few."},
     {.calls = "tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal",
      .answer = REFUSE,
      .why = "Other ways to send a signal. The number of queued signals is limited for each user."},

@@ -62,7 +62,7 @@ enum vgr_path_access {
 };
 
 struct vgr_path_row {
-    const char *paths; /* glob patterns with spaces between */
+    const char *paths; /* glob patterns, braces too, with spaces between */
     enum vgr_path_access access;
     uint32_t nodes; /* VGR_NODES_... (boot.h): opened if one of these is offered; 0: always */
     const char *why;

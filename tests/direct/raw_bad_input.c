@@ -99,7 +99,7 @@ static void test_arena_of_an_odd_size(void **state)
     raw_assert_fails(c, VGR_ERROR_ARENA, "multiples of 4096");
 }
 
-/* Nobody takes it, or its descriptors; they are closed with the connection. */
+/* Nobody takes it, or its descriptors, and the context ends because of it later (test_device_direct). */
 static void test_second_message(void **state)
 {
     struct raw_client *c = bad_context(state);

@@ -127,7 +127,6 @@ static bool settle(struct rig *r)
 static void finish(struct rig *r)
 {
     unsigned further = 0;
-    uint64_t n;
 
     __atomic_store_n(&shared.failed, VGR_CTX_FAILED, __ATOMIC_SEQ_CST);
     ring();

@@ -12,6 +12,7 @@ enum {
     FAKE_FAIL = 3,    /* writes FAILED with VGR_ERROR_GRAPH, exits */
     FAKE_JAM = 4,     /* fills the line, clears its flags, never reads; sets `done` to 2 then */
     FAKE_HANG_UP = 5, /* closes the line; sets `done` to 2 then */
+    FAKE_SAY = 6, /* as FAKE_ECHO, after a line of the log: "honest " and the new value of `done` */
 };
 
 #endif

@@ -42,6 +42,21 @@ static int make_folder(void)
     return to_errno(mkdir(f.new_file, 0700));
 }
 
+/* What lies beside a PCI device's `resource0`, by which its memory can be mapped. A machine without PCI has
+ * other devices. */
+static int read_pci_device(void)
+{
+    glob_t found = {0};
+    int ret = -1;
+
+    glob("/sys/devices/pci*/*/resource", 0, NULL, &found);
+    glob("/sys/devices/platform/*/uevent", GLOB_APPEND, NULL, &found);
+    if (found.gl_pathc)
+        ret = try_open(found.gl_pathv[0], O_RDONLY);
+    globfree(&found);
+    return ret;
+}
+
 static int list_root(void)
 {
     return try_open("/", O_RDONLY | O_DIRECTORY);
@@ -179,6 +194,53 @@ static int change_core_filter(void)
 static int write_own_memory(void)
 {
     return try_open("/proc/self/mem", O_RDWR);
+}
+
+/* Access 3 reads and writes nothing, but a device notices, and takes calls. */
+static int open_for_calls(void)
+{
+    return try_open(f.file, 3);
+}
+
+static int open_for_calls_wide(void)
+{
+    return to_errno(syscall(SYS_openat, AT_FDCWD, f.file, 3 | 1ul << 32, 0));
+}
+
+/* Terminals are limited for the machine. The first open takes one. */
+static int take_terminal(void)
+{
+    return try_open("/dev/ptmx", 3 | O_NOCTTY);
+}
+
+/* A file that may be read. Old versions of landlock ask whether it is read, not whether it is cut. */
+static int cut_readable(void)
+{
+    return try_open("/dev/null", O_RDONLY | O_TRUNC);
+}
+
+#ifdef SYS_open
+static int cut_readable_by_open(void)
+{
+    return to_errno(syscall(SYS_open, "/dev/null", O_RDONLY | O_TRUNC, 0));
+}
+
+static int open_for_calls_by_open(void)
+{
+    return to_errno(syscall(SYS_open, f.file, 3, 0));
+}
+#else
+#define cut_readable_by_open   cut_readable
+#define open_for_calls_by_open open_for_calls
+#endif
+
+static int open_by_openat2(void)
+{
+    struct {
+        uint64_t flags, mode, resolve;
+    } how = {3, 0, 0};
+
+    return to_errno(syscall(SYS_openat2, AT_FDCWD, f.file, &how, sizeof(how)));
 }
 
 /* The file behind a shared mapping, whose descriptor is gone. */

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +23,7 @@
 #include "device/listen.h"
 #include "device/watchdog.h"
 #include "fake_worker.h"
+#include "lingering.h"
 #include "send_fds.h"
 
 #define ARENA (1ull << 20)
@@ -241,19 +241,40 @@ static void lines_about_contexts_are_limited(void **state)
     assert_int_equal(f->pool.log.left_out, VGR_WORKER_POOL_BURST);
 }
 
-static void further_messages_are_left_alone(void **state)
+/* Whether it comes before or after the look at what the worker has left. */
+static void any_further_message_ends_the_context(void **state)
 {
     struct fixture *f = *state;
 
+    f->direct.taken_ms = 1500;
+    for (int early = 0; early < 2; early++) {
+        uint64_t end = vgr_now_ms() + (early ? 0 : f->direct.taken_ms + 100);
+
+        client_connect(f);
+        client_open(f, ARENA);
+        UNTIL(f, woken(f));
+        while (vgr_now_ms() < end)
+            vgr_loop_turn(&f->loop, 5);
+        client_open(f, ARENA);
+        UNTIL(f, hung_up(f) && !f->direct.n_clients);
+        close(f->sock);
+    }
+    f->sock = -1;
+}
+
+/* There is no hang-up of a connection whose other end is in its own queue. */
+static void a_connection_sent_over_itself_ends(void **state)
+{
+    struct fixture *f = *state;
+
+    f->direct.taken_ms = 1500;
     client_connect(f);
     client_open(f, ARENA);
     UNTIL(f, woken(f));
-    client_open(f, ARENA);
-    ring(f);
-    UNTIL(f, woken(f));
+    assert_int_equal(send_fds(f->sock, "x", 1, &f->sock, 1), 1);
     close(f->sock);
     f->sock = -1;
-    UNTIL(f, !f->direct.n_clients);
+    UNTIL(f, !f->direct.n_clients && !f->pool.alive);
 }
 
 static void death_of_the_worker_is_told(void **state)
@@ -319,30 +340,6 @@ static void sizes_outside_of_the_limits_are_told(void **state)
     f->sock = -1;
 }
 
-/* A TCP connection with data that nobody takes: its last close waits for an hour. */
-static int lingering_socket(int *peer)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct linger hour = {1, 3600};
-    socklen_t len = sizeof(addr);
-    int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    char bytes[4096] = {0};
-
-    assert_int_equal(bind(l, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(listen(l, 1), 0);
-    assert_int_equal(getsockname(l, (struct sockaddr *)&addr, &len), 0);
-    connect(s, (struct sockaddr *)&addr, len);
-    *peer = accept4(l, NULL, NULL, SOCK_CLOEXEC);
-    assert_true(*peer >= 0);
-    while (send(s, bytes, sizeof(bytes), MSG_NOSIGNAL) > 0 || errno == ENOTCONN) {
-    }
-    assert_int_equal(fcntl(s, F_SETFL, 0), 0);
-    assert_int_equal(setsockopt(s, SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
-    close(l);
-    return s;
-}
-
 /* The front must neither take such a descriptor nor be the one who closes it. */
 static void descriptors_that_linger_do_not_block(void **state)
 {
@@ -367,6 +364,45 @@ static void descriptors_that_linger_do_not_block(void **state)
         close(peer);
     }
     f->sock = -1;
+}
+
+static void nothing(int sig)
+{
+    (void)sig;
+}
+
+/* A client that was not accepted yet, too, has something in its queue. */
+static void the_end_does_not_wait_for_who_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int peer, fd = lingering_socket(&peer);
+    uint64_t before;
+
+    strcpy(addr.sun_path, f->path);
+    f->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(f->sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(send_fds(f->sock, "x", 1, &fd, 1), 1);
+    close(fd);
+    signal(SIGALRM, nothing);
+    alarm(5); /* a signal ends the wait, and the test then tells */
+    before = vgr_now_ms();
+    vgr_listener_close(&f->direct.listener);
+    assert_true(vgr_now_ms() - before < 4000);
+    alarm(0);
+    UNTIL(f, hung_up(f));
+    close(peer);
+}
+
+/* It cannot be looked at and stays where it is, so that the connection is ready for ever. */
+static void an_out_of_band_byte_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    client_connect(f);
+    assert_int_equal(send(f->sock, "x", 1, MSG_OOB), 1);
+    UNTIL(f, hung_up(f));
+    UNTIL(f, !f->direct.n_clients);
 }
 
 static void arena_that_could_shrink_is_refused(void **state)
@@ -486,11 +522,6 @@ static void an_endless_graph_is_told(void **state)
     vgr_watchdog_finish(&dog);
 }
 
-static void nothing(int sig)
-{
-    (void)sig;
-}
-
 static void the_end_waits_for_workers_in_spite_of_signals(void **state)
 {
     struct fixture *f = *state;
@@ -551,7 +582,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(worker_serves_the_arena),
         T(closing_ends_the_worker),
-        T(further_messages_are_left_alone),
+        T(any_further_message_ends_the_context),
+        T(a_connection_sent_over_itself_ends),
         T(lines_about_contexts_are_limited),
         T(a_workers_last_words_come_before_its_end),
         T(death_of_the_worker_is_told),
@@ -559,6 +591,8 @@ int main(void)
         T(a_full_line_does_not_block),
         T(sizes_outside_of_the_limits_are_told),
         T(descriptors_that_linger_do_not_block),
+        T(the_end_does_not_wait_for_who_waits),
+        T(an_out_of_band_byte_ends_the_connection),
         T(arena_that_could_shrink_is_refused),
         T(arena_smaller_than_said_is_refused),
         T(malformed_messages_end_the_connection),

@@ -6,10 +6,16 @@
 
 #include "test_vhost.h"
 
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 #include "common/log.h"
+#include "device/listen.h"
 #include "fake_worker.h"
+#include "lingering.h"
+#include "send_fds.h"
 
 static int setup(void **state)
 {
@@ -59,6 +65,60 @@ static void open_worker(struct fixture *f)
 }
 
 /* ---- Tests ---- */
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    strcpy(addr.sun_path, path);
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    return fd;
+}
+
+static bool hung_up(int fd)
+{
+    struct pollfd p = {.fd = fd};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+/* The front must not be who closes what a second VM has sent. */
+static void a_second_vm_is_refused_without_waiting(void **state)
+{
+    static struct vgr_vhost v;
+    struct fixture *f = *state;
+    char dir[] = "/tmp/vgr-test-XXXXXX", path[64], why[128];
+    int fd, first, second[2], peer[2];
+
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/s", dir);
+    fd = vgr_listen(path, SOCK_STREAM, 0777, why, sizeof(why));
+    assert_true(fd >= 0);
+    assert_int_equal(vgr_vhost_init(&v, &f->loop, &f->pool, &f->v.gpu.capset, fd, path), 0);
+    first = connect_to(path);
+    UNTIL(f, v.fd >= 0);
+    for (int i = 0; i < 2; i++) {
+        int linger = lingering_socket(&peer[i]);
+
+        second[i] = connect_to(path);
+        assert_int_equal(send_fds(second[i], "x", 1, &linger, 1), 1);
+        close(linger);
+    }
+    UNTIL(f, hung_up(second[0]) && hung_up(second[1]) && v.refusal.fd < 0);
+    assert_false(hung_up(first));
+    close(first);
+    UNTIL(f, v.fd < 0);
+    first = connect_to(path);
+    UNTIL(f, v.fd >= 0);
+    vgr_vhost_finish(&v);
+    for (int i = 0; i < 2; i++) {
+        close(second[i]);
+        close(peer[i]);
+    }
+    close(first);
+    rmdir(dir);
+}
 
 static void features_are_offered(void **state)
 {
@@ -265,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(features_are_offered),
+        T(a_second_vm_is_refused_without_waiting),
         T(config_space_has_one_capset),
         T(queue_serves_the_guest),
         T(queue_does_not_run_before_it_is_enabled),
