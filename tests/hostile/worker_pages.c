@@ -20,8 +20,8 @@
 
 #define PAGE ((size_t)4096)
 
-/* Where a mapping with this in its name lies, by /proc/self/maps. */
-static void *mapping(const char *name, size_t *size)
+/* Where a mapping with this in its name lies that has these rights ("rw-s"), by /proc/self/maps. */
+static void *mapping(const char *name, const char *rights, size_t *size)
 {
     unsigned long from, to;
     char line[512];
@@ -29,7 +29,8 @@ static void *mapping(const char *name, size_t *size)
     FILE *f = fopen("/proc/self/maps", "re");
 
     while (f && !found && fgets(line, sizeof(line), f)) {
-        if (strstr(line, name) && sscanf(line, "%lx-%lx", &from, &to) == 2) {
+        if (strstr(line, name) && strstr(line, rights) &&
+            sscanf(line, "%lx-%lx", &from, &to) == 2) {
             found = (void *)from;
             *size = to - from;
         }
@@ -41,12 +42,34 @@ static void *mapping(const char *name, size_t *size)
 
 static void *counts(size_t *size)
 {
-    return mapping("vgr-counts", size);
+    return mapping("vgr-counts", "rw-s", size);
 }
 
+/* The page of its own slot. */
 static void *account(size_t *size)
 {
-    return mapping("vgr-account", size);
+    return mapping("vgr-account", "rw-s", size);
+}
+
+/* All slots are there to be read. */
+static int others_writable(void)
+{
+    size_t size = 0;
+    void *p = mapping("vgr-account", "r--s", &size);
+
+    if (!p)
+        return ENOENT;
+    if (mprotect(p, size, PROT_READ | PROT_WRITE))
+        return errno;
+    memset(p, 0xff, size);
+    return 0;
+}
+
+static int own_writable(void)
+{
+    char *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    return mprotect(p, PAGE, PROT_READ | PROT_WRITE) ? errno : 0;
 }
 
 static int filled(void *p, size_t size, int byte)
@@ -298,7 +321,7 @@ static int all_gone(void)
 }
 
 static const char reads[] = "the front reads it as what it is: anything";
-static const char limits[] = "the limit of its own VM, nothing else, depends on it";
+static const char limits[] = "no more than an honest program could have taken is believed";
 static const char pages[] = "the pages stay what they are for everybody else";
 
 static const struct attempt list[] = {
@@ -310,6 +333,7 @@ static const struct attempt list[] = {
     {"the account: all ones", account_full, MAY_HARMLESS, limits, grown_own, 0},
     {"the account: zero", account_zero, MAY_HARMLESS, limits, grown_own, 0},
     {"the account: nearly full", account_half, MAY_HARMLESS, limits, grown_own, 0},
+    {"the account: the slots of others", others_writable, 0, NULL, own_writable, 0},
     {"the control page: all ones", control_page, MAY_HARMLESS, reads, grown_own, 0},
     {"the control page: a text without an end", error_text, MAY_HARMLESS, reads, grown_own, 0},
     {"mremap: more of the counters' file", counts_grown, 0, NULL, grown_own, 0},
