@@ -380,8 +380,7 @@ static void finish_client(struct vgr_direct_client *c)
     vgr_loop_del(c->d->loop, &c->watch);
     if (c->conn >= 0)
         pidfd = vgr_discard(c->conn);
-    if (pidfd > 0)
-        vgr_discard_end(pidfd);
+    vgr_discard_finish(pidfd);
     client_free(c);
 }
 

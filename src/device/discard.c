@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
@@ -11,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define FINISH_MS 1000
 
 /* Nothing more can come once reading is shut down; what came before is counted. Of a listening socket the
  * kernel does not say (EINVAL). */
@@ -53,6 +56,16 @@ int vgr_discard(int conn)
         pidfd_open(pid, 0); /* in the place of the other: there is room even where there is none */
     kill(pid, SIGKILL);
     return pidfd < 0 ? 0 : pidfd; /* without one, it stays a zombie until we end */
+}
+
+void vgr_discard_finish(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+    if (pidfd <= 0)
+        return;
+    poll(&p, 1, FINISH_MS);
+    vgr_discard_end(pidfd);
 }
 
 void vgr_discard_end(int pidfd)

@@ -20,4 +20,8 @@ int vgr_discard(int conn);
 /* Reaps the process behind the pidfd, which has ended, and closes the pidfd. */
 void vgr_discard_end(int pidfd);
 
+/* For the end of the program: the same, after a second at most for the process to end. No-op for a pidfd that
+ * is none (vgr_discard() has returned 0 or -errno). */
+void vgr_discard_finish(int pidfd);
+
 #endif

@@ -152,7 +152,7 @@ void vgr_listener_again(struct vgr_listener *l, uint32_t ms)
 
 void vgr_listener_close(struct vgr_listener *l)
 {
-    int fd = l->watch.fd, pidfd;
+    int fd = l->watch.fd;
     struct stat st;
 
     if (fd < 0)
@@ -160,9 +160,7 @@ void vgr_listener_close(struct vgr_listener *l)
     vgr_loop_del(l->loop, &l->watch);
     /* Connections that nobody accepted go with it, and what their clients have sent. Where that fails, it all
      * goes with this process. */
-    pidfd = vgr_discard(fd);
-    if (pidfd > 0)
-        vgr_discard_end(pidfd);
+    vgr_discard_finish(vgr_discard(fd));
     vgr_timer_stop(&l->retry);
     vgr_again_stop(&l->again);
     if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)

@@ -300,6 +300,6 @@ void vgr_vhost_finish(struct vgr_vhost *v)
         int pidfd = v->refusal.fd;
 
         vgr_loop_del(v->loop, &v->refusal);
-        vgr_discard_end(pidfd);
+        vgr_discard_finish(pidfd);
     }
 }
