@@ -16,17 +16,15 @@
 #include "common/log.h"
 #include "device/discard.h"
 
-#define DISCARD_RETRY_MS 1000u
-#define DISCARD_CALLS    8u
-
 union message {
     struct vgr_submit direct;
     struct vgr_broker_open broker;
 };
 
 struct vgr_direct_client {
-    struct vgr_watch watch; /* the connection; in the end the process that closes it (discard.h) */
-    struct vgr_timer timer; /* until OPEN; in the end until that process can be had */
+    struct vgr_watch watch;     /* the connection */
+    struct vgr_timer timer;     /* until OPEN, then until the worker has taken it */
+    struct vgr_discard discard; /* in the end, the connection */
     struct vgr_worker worker;
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
@@ -63,21 +61,9 @@ static void client_free(struct vgr_direct_client *c)
     free(c);
 }
 
-static void discarded(struct vgr_watch *watch, uint32_t events)
+static void discarded(struct vgr_discard *d)
 {
-    struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
-    int pidfd = watch->fd;
-
-    vgr_loop_del(c->d->loop, watch);
-    vgr_discard_end(pidfd);
-    client_free(c);
-}
-
-static void discard(struct vgr_direct_client *c);
-
-static void discard_again(struct vgr_timer *t)
-{
-    discard(vgr_container_of(t, struct vgr_direct_client, timer));
+    client_free(vgr_container_of(d, struct vgr_direct_client, discard));
 }
 
 static void close_line(struct vgr_direct_client *c)
@@ -85,28 +71,6 @@ static void close_line(struct vgr_direct_client *c)
     if (c->line >= 0)
         close(c->line);
     c->line = -1;
-}
-
-/* Closes the connection, at last. */
-static void discard(struct vgr_direct_client *c)
-{
-    int ret = vgr_discard(c->conn);
-
-    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, DISCARD_CALLS);
-    vgr_loop_charge(c->d->loop, VGR_WORK_PROCESSES, ret != 0);
-    if (ret < 0) {
-        vgr_timer_set(c->d->loop, &c->timer, DISCARD_RETRY_MS, discard_again);
-        return;
-    }
-    c->conn = -1;
-    if (!ret) {
-        client_free(c);
-        return;
-    }
-    if (vgr_loop_add(c->d->loop, &c->watch, ret, EPOLLIN, discarded)) {
-        vgr_discard_end(ret); /* it may remain a zombie until we end */
-        client_free(c);
-    }
 }
 
 /* Ends the context. Its connection stays until the worker is gone: by its end a bridge learns that the
@@ -118,8 +82,8 @@ static void client_close(struct vgr_direct_client *c)
     close_line(c);
     if (vgr_worker_alive(&c->worker))
         vgr_worker_kill(&c->worker);
-    else
-        discard(c);
+    else if (vgr_discard(&c->discard, c->d->loop, c->conn, discarded))
+        client_free(c);
 }
 
 /* Tells the client why its context is over. */
@@ -370,17 +334,15 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
     return vgr_listener_add(&d->listener, loop, fd, path, listener_ready);
 }
 
-/* What cannot be closed here is closed by the end of this process, which does not linger either. */
 static void finish_client(struct vgr_direct_client *c)
 {
-    int pidfd = c->conn < 0 ? c->watch.fd : 0;
-
     close_line(c);
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
-    if (c->conn >= 0)
-        pidfd = vgr_discard(c->conn);
-    vgr_discard_finish(pidfd);
+    if (vgr_discard_busy(&c->discard))
+        vgr_discard_finish(&c->discard);
+    else
+        vgr_discard_last(c->conn);
     client_free(c);
 }
 

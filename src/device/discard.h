@@ -10,18 +10,34 @@
 #ifndef VGR_DEVICE_DISCARD_H
 #define VGR_DEVICE_DISCARD_H
 
-/* Closes `conn`, a SOCK_STREAM socket that no other process has, connected or listening (with the connections
- * that wait to be accepted, and what is in these). Returns 0 if that is done. A positive
- * number is the pidfd of a process that is about to do it: the caller gives it to vgr_discard_end() once it
- * is readable. -errno: there can be no process, and `conn` is still open and the caller's, who tries again
- * later. Never waits. */
-int vgr_discard(int conn);
+#include "device/loop.h"
 
-/* Reaps the process behind the pidfd, which has ended, and closes the pidfd. */
-void vgr_discard_end(int pidfd);
+/* All 0: nothing is being closed. */
+struct vgr_discard {
+    struct vgr_loop *loop;  /* NULL: nothing is being closed */
+    int fd;                 /* as long as there can be no process; -1 */
+    struct vgr_watch watch; /* the process */
+    struct vgr_timer retry; /* until there can be one */
+    void (*done)(struct vgr_discard *d);
+};
 
-/* For the end of the program: the same, after a second at most for the process to end. No-op for a pidfd that
- * is none (vgr_discard() has returned 0 or -errno). */
-void vgr_discard_finish(int pidfd);
+/* Closes `fd`, a SOCK_STREAM socket that no other process has, and charges the loop with it. Returns true if
+ * that is done. False: `done` is called from the loop when it is, and may free `d`; until then `d` serves no
+ * other. Never waits. From the loop's thread, as all of this. */
+bool vgr_discard(struct vgr_discard *d, struct vgr_loop *loop, int fd,
+                 void (*done)(struct vgr_discard *d));
+
+static inline bool vgr_discard_busy(const struct vgr_discard *d)
+{
+    return d->loop;
+}
+
+/* For the end of the program, without `done`: waits a second at most for the process. What cannot be closed
+ * is closed with this process, which does not linger either. No-op for one that is not busy. */
+void vgr_discard_finish(struct vgr_discard *d);
+
+/* Closes `fd` in this way at the end of the program: also a listening socket, with the connections that wait
+ * to be accepted and what is in these. */
+void vgr_discard_last(int fd);
 
 #endif

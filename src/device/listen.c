@@ -160,7 +160,7 @@ void vgr_listener_close(struct vgr_listener *l)
     vgr_loop_del(l->loop, &l->watch);
     /* Connections that nobody accepted go with it, and what their clients have sent. Where that fails, it all
      * goes with this process. */
-    vgr_discard_finish(vgr_discard(fd));
+    vgr_discard_last(fd);
     vgr_timer_stop(&l->retry);
     vgr_again_stop(&l->again);
     if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)

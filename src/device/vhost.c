@@ -9,15 +9,11 @@
 
 #include "common/log.h"
 #include "device/context.h"
-#include "device/discard.h"
 #include "device/vhost_keep.h"
 #include "device/vhost_request.h"
 
 /* System calls for a message of QEMU's: receiving it, memory and queues, the answer, the keeper. */
 #define MESSAGE_CALLS 16u
-
-/* For a connection that is refused. */
-#define REFUSAL_CALLS 8u
 
 /* ---- Queues ---- */
 
@@ -169,36 +165,15 @@ static int conn_open(struct vgr_vhost *v, int fd)
 
 /* ---- A second VM. What it has sent cannot be dropped here (discard.h). ---- */
 
-static void refusal_ended(struct vgr_watch *w, uint32_t events)
+static void refused(struct vgr_discard *d)
 {
-    struct vgr_vhost *v = vgr_container_of(w, struct vgr_vhost, refusal);
-    int pidfd = w->fd;
-
-    vgr_loop_del(v->loop, w);
-    vgr_discard_end(pidfd);
-    vgr_listener_again(&v->listener, 0);
-}
-
-/* Closes v->refused_fd, now or later. */
-static void refuse(struct vgr_vhost *v)
-{
-    int ret = vgr_discard(v->refused_fd);
-
-    vgr_loop_charge(v->loop, VGR_WORK_CALLS, REFUSAL_CALLS);
-    vgr_loop_charge(v->loop, VGR_WORK_PROCESSES, ret != 0);
-    if (ret < 0) {
-        vgr_listener_again(&v->listener, VGR_LISTENER_RETRY_MS);
-        return;
-    }
-    v->refused_fd = -1;
-    if (ret && vgr_loop_add(v->loop, &v->refusal, ret, EPOLLIN, refusal_ended))
-        vgr_discard_end(ret); /* it may remain a zombie until we end */
+    vgr_listener_again(&vgr_container_of(d, struct vgr_vhost, refusal)->listener, 0);
 }
 
 /* One is refused at a time; further ones wait until that is done or the VM has gone. */
 static bool takes_more(const struct vgr_vhost *v)
 {
-    return v->fd < 0 || (v->refusal.fd < 0 && v->refused_fd < 0);
+    return v->fd < 0 || !vgr_discard_busy(&v->refusal);
 }
 
 static void listener_ready(struct vgr_listener *l)
@@ -206,14 +181,11 @@ static void listener_ready(struct vgr_listener *l)
     struct vgr_vhost *v = vgr_container_of(l, struct vgr_vhost, listener);
     int fd;
 
-    if (v->refused_fd >= 0)
-        refuse(v);
     while (takes_more(v) && (fd = vgr_listener_next(l)) >= 0) {
         if (v->fd >= 0) {
             vgr_log_often(&v->log, VGR_LOG_WARN,
                           "%s: a second VM is refused: start a vgr-device for each", l->path);
-            v->refused_fd = fd;
-            refuse(v);
+            vgr_discard(&v->refusal, v->loop, fd, refused);
         } else if (conn_open(v, fd)) {
             close(fd);
         }
@@ -226,7 +198,7 @@ int vgr_vhost_init(struct vgr_vhost *v, struct vgr_loop *loop, struct vgr_worker
     memset(v, 0, sizeof(*v));
     v->loop = loop;
     v->fd = v->display_fd = v->record_fd = -1;
-    v->listener.watch.fd = v->conn.fd = v->refusal.fd = v->refused_fd = -1;
+    v->listener.watch.fd = v->conn.fd = -1;
     for (int i = 0; i < VGR_VHOST_QUEUES; i++)
         vgr_vhost_queue_init(&v->queues[i], loop, &v->mem, i);
     v->queues[0].serve = serve_control;
@@ -296,10 +268,5 @@ void vgr_vhost_finish(struct vgr_vhost *v)
         conn_forget(v);
     vgr_gpu_finish(&v->gpu);
     vgr_listener_close(&v->listener);
-    if (v->refusal.fd >= 0) {
-        int pidfd = v->refusal.fd;
-
-        vgr_loop_del(v->loop, &v->refusal);
-        vgr_discard_finish(pidfd);
-    }
+    vgr_discard_finish(&v->refusal);
 }

@@ -23,6 +23,7 @@
 #ifndef VGR_DEVICE_VHOST_H
 #define VGR_DEVICE_VHOST_H
 
+#include "device/discard.h"
 #include "device/gpu.h"
 #include "device/keep.h"
 #include "device/listen.h"
@@ -47,8 +48,7 @@ struct vgr_vhost {
     struct vgr_vhost_record *record; /* NULL: no connection, or no keeper */
     int record_fd;
     struct vgr_listener listener; /* may not be there */
-    struct vgr_watch refusal;     /* the process that closes a second VM's connection (discard.h) */
-    int refused_fd;               /* such a connection, as long as there can be no process; -1 */
+    struct vgr_discard refusal;   /* the connection of a second VM */
     struct vgr_log_limit log;     /* of lines about those */
     struct vgr_watch conn;        /* not watched while a stop waits for workers */
     struct vgr_timer stop_timer;

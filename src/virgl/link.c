@@ -255,7 +255,6 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_link *l = vgr_container_of(w, struct vgr_link, conn);
     union {
-        uint32_t magic;
         struct vgr_broker_hello hello;
         struct vgr_notice notice;
     } m;

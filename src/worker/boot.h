@@ -34,8 +34,8 @@
  * when the front dies. By itself it ends with exit status 1 when the context has failed and the
  * control page says why.
  *
- * `vgr-worker --probe` has the front's stdout and stderr. It gets the boot file only, with no runs: it goes as far as a worker that has
- * not met its guest yet, says what of the sandbox this machine lacks, and exits
+ * `vgr-worker --probe` has the front's stdout and stderr. It gets the boot file only, with no runs: it goes
+ * as far as a worker that has not met its guest yet, says what of the sandbox this machine lacks, and exits
  * with 0, or with 2 and a log line where no worker would come up.
  *
  * `vgr-worker --list-devices [NAME...]` prints the devices that a context would get, and exits with

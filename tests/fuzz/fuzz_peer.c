@@ -210,10 +210,13 @@ static void start_listeners(struct rig *r)
         fds[i] = vgr_listen(paths[i], SOCK_STREAM, 0700, why, sizeof(why));
         FUZZ_CHECK(fds[i] >= 0);
     }
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         FUZZ_CHECK(
             !vgr_direct_init(&r->direct[i], &r->loop, &r->pool, &fuzz_capset, fds[i], paths[i], i));
+        r->direct[i].taken_ms = CLIENT_MS;
+    }
     FUZZ_CHECK(!vgr_stats_init(&r->stats, &r->loop, &r->pool, fds[2], paths[2]));
+    r->stats.limit_ms = CLIENT_MS;
 }
 
 static void setup(struct rig *r)

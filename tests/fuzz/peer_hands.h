@@ -99,8 +99,8 @@ static inline void send_some_fd(struct fuzz_in *in, int fd, enum hands_on on, co
         if (on == HANDS_CONN || kernel_refuses(fd))
             pair[0] = lingering_socket(other);
         break;
-    default: /* itself; of a connection this would be a client that never hangs up */
-        pair[0] = on == HANDS_CONN ? open("/dev/null", O_RDWR | O_CLOEXEC) : dup(fd);
+    default: /* itself: of a connection, a client that never hangs up */
+        pair[0] = dup(fd);
     }
     if (pair[0] < 0)
         return;

@@ -26,7 +26,8 @@
 #define WORKERS   4 /* the honest one among them */
 #define CLIENTS   3
 #define OTHERS    (ACTIONS + 1)
-#define LIMIT_MS  1 /* of a graph: the watchdog looks in each turn that waits */
+#define LIMIT_MS  1  /* of a graph: the watchdog looks in each turn that waits */
+#define CLIENT_MS 20 /* of a client that sends itself: it is a client for so long */
 #define REST      16384 /* turns until the loop must be at rest: what fills a line takes some thousand */
 #define PATIENCE  20000 /* ms, for what other processes do */
 #define HONEST    1     /* context, resource and number of the worker */
