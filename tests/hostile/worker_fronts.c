@@ -131,6 +131,7 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
     f->pid = fork();
     if (!f->pid) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setsid(); /* as a service has; the session that the machine began with has no weight to change */
         dup2(log[1], 1);
         dup2(log[1], 2);
         execv(device, argv);
