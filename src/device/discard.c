@@ -72,8 +72,10 @@ static void reap(int pidfd)
 static void await(int pidfd)
 {
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    uint64_t end = vgr_now_ms() + FINISH_MS, now;
 
-    poll(&p, 1, FINISH_MS);
+    while ((now = vgr_now_ms()) < end && poll(&p, 1, (int)(end - now)) < 0 && errno == EINTR) {
+    }
     reap(pidfd);
 }
 
