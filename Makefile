@@ -23,7 +23,8 @@ help:
 	@echo '     [FRONT=virgl]        through the VM'"'"'s virtio-gpu with 3D graphics'
 	@echo 'make check                build, then run all the tests that CI runs (half an hour)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
-	@echo 'make check-full           everything, however long'
+	@echo 'make check-full           everything but what takes days'
+	@echo 'make soak                 what takes days: all of GGML'"'"'s suite on lavapipe'
 	@echo 'make build                build into $(BUILD)'
 	@echo 'make fuzz                 run each fuzzer for FUZZ_SECONDS (60) seconds'
 	@echo 'make coverage             which branches of the code that reads guests the tests take'
@@ -49,7 +50,7 @@ stable: toolbox
 
 check-full: stable
 
-check check-fast check-full: toolbox
+check check-fast check-full soak: toolbox
 	@tests/run $(patsubst check-%,%,$@)
 
 fuzz: toolbox
@@ -73,4 +74,4 @@ distclean: clean
 	@if [ "$$(id -u)" -eq 0 ]; then rm -rf --one-file-system build; \
 	else sudo rm -rf --one-file-system build; fi
 
-.PHONY: help toolbox stable build demo bench check check-fast check-full fuzz coverage fmt shell clean distclean
+.PHONY: help toolbox stable build demo bench check check-fast check-full soak fuzz coverage fmt shell clean distclean
