@@ -346,8 +346,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     pool->opened++;
     if (pool->watchdog)
         vgr_watchdog_started(pool->watchdog);
-    vgr_debug("worker %u started, pid %d, arena %llu KiB in %u runs of %u files", w->number,
-              (int)w->pid, (unsigned long long)(arena->size >> 10), arena->n_runs, arena->n_files);
+    vgr_debug("worker %u started, pid %d", w->number, (int)w->pid);
 out:
     if (boot_fd >= 0)
         close(boot_fd);

@@ -78,6 +78,8 @@ static int map(struct vgr_arena *arena, const struct source *s, uint64_t size)
     }
     arena->base = base;
     arena->size = size;
+    vgr_debug("arena of %llu KiB in %u runs of %u files", (unsigned long long)(size >> 10),
+              s->n_runs, s->n_files);
     return 0;
 }
 
