@@ -24,12 +24,12 @@ union message {
 struct vgr_direct_client {
     struct vgr_watch watch;     /* the connection */
     struct vgr_timer timer;     /* until OPEN, then until the worker has taken it */
-    struct vgr_discard discard; /* in the end, the connection */
+    struct vgr_discard discard; /* in the end, the line, then the connection */
     struct vgr_worker worker;
     struct vgr_direct *d;
     struct vgr_direct_client *prev, *next;
-    int conn;
-    int line; /* of a bridge: the worker's end, until that has it; -1 */
+    int conn; /* -1: being closed */
+    int line; /* of a bridge: the worker's end, with what the bridge has sent; -1 */
 };
 
 /* How log lines call a client. */
@@ -61,16 +61,27 @@ static void client_free(struct vgr_direct_client *c)
     free(c);
 }
 
-static void discarded(struct vgr_discard *d)
+static void discarded(struct vgr_discard *d);
+
+/* True if all is closed, else `discarded` is called later. The line is the client's to send over, too. It stays
+ * here as long as the worker is there, or our close() might be the last one after all. */
+static bool close_all(struct vgr_direct_client *c)
 {
-    client_free(vgr_container_of(d, struct vgr_direct_client, discard));
+    int line = c->line, conn = c->conn;
+
+    c->line = -1;
+    if (line >= 0 && !vgr_discard(&c->discard, c->d->loop, line, discarded))
+        return false;
+    c->conn = -1;
+    return conn < 0 || vgr_discard(&c->discard, c->d->loop, conn, discarded);
 }
 
-static void close_line(struct vgr_direct_client *c)
+static void discarded(struct vgr_discard *d)
 {
-    if (c->line >= 0)
-        close(c->line);
-    c->line = -1;
+    struct vgr_direct_client *c = vgr_container_of(d, struct vgr_direct_client, discard);
+
+    if (close_all(c))
+        client_free(c);
 }
 
 /* Ends the context. Its connection stays until the worker is gone: by its end a bridge learns that the
@@ -79,10 +90,9 @@ static void client_close(struct vgr_direct_client *c)
 {
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
-    close_line(c);
     if (vgr_worker_alive(&c->worker))
         vgr_worker_kill(&c->worker);
-    else if (vgr_discard(&c->discard, c->d->loop, c->conn, discarded))
+    else if (close_all(c))
         client_free(c);
 }
 
@@ -245,7 +255,6 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
         return;
     }
     vgr_timer_set(d->loop, &c->timer, d->taken_ms, client_taken);
-    close_line(c); /* the worker has it */
 }
 
 static void client_silent(struct vgr_timer *t)
@@ -336,12 +345,12 @@ int vgr_direct_init(struct vgr_direct *d, struct vgr_loop *loop, struct vgr_work
 
 static void finish_client(struct vgr_direct_client *c)
 {
-    close_line(c);
     vgr_timer_stop(&c->timer);
     vgr_loop_del(c->d->loop, &c->watch);
-    if (vgr_discard_busy(&c->discard))
-        vgr_discard_finish(&c->discard);
-    else
+    vgr_discard_finish(&c->discard);
+    if (c->line >= 0)
+        vgr_discard_last(c->line);
+    if (c->conn >= 0)
         vgr_discard_last(c->conn);
     client_free(c);
 }

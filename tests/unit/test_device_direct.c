@@ -17,6 +17,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/broker.h"
+#include "common/fds.h"
 #include "common/line.h"
 #include "common/log.h"
 #include "device/direct.h"
@@ -39,7 +41,7 @@ struct fixture {
     struct vgr_notice notice;
 };
 
-static int setup(void **state)
+static int setup_front(void **state, bool broker)
 {
     static struct fixture f;
     struct vgr_capset cap = {
@@ -59,7 +61,7 @@ static int setup(void **state)
     f.pool = (struct vgr_worker_pool){
         .loop = &f.loop, .path = VGR_FAKE_WORKER, .limit = 2, .max_runs = 64};
     fd = vgr_listen(f.path, SOCK_STREAM, 0777, why, sizeof(why));
-    if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path, false))
+    if (fd < 0 || vgr_direct_init(&f.direct, &f.loop, &f.pool, &cap, fd, f.path, broker))
         return -1;
     f.arena = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (ftruncate(f.arena, (off_t)ARENA) || fcntl(f.arena, F_ADD_SEALS, F_SEAL_SHRINK))
@@ -70,6 +72,16 @@ static int setup(void **state)
     f.sock = -1;
     *state = &f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_front(state, false);
+}
+
+static int setup_broker(void **state)
+{
+    return setup_front(state, true);
 }
 
 static int teardown(void **state)
@@ -366,6 +378,56 @@ static void descriptors_that_linger_do_not_block(void **state)
     f->sock = -1;
 }
 
+/* Of a bridge: connects and returns its end of the line. */
+static int bridge_connect(struct fixture *f)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct vgr_broker_hello hello;
+    int line = -1, flags;
+    unsigned n = 0;
+
+    strcpy(addr.sun_path, f->path);
+    f->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(f->sock, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    UNTIL(f, (flags = 0, vgr_fds_receive(f->sock, &hello, sizeof(hello), &line, 1, &n, &flags)) ==
+                 (ssize_t)sizeof(hello));
+    assert_int_equal(n, 1);
+    return line;
+}
+
+/* A bridge has its end of the line from the start, and can send over it what nobody receives. */
+static void what_a_bridge_sends_over_its_line_does_not_block(void **state)
+{
+    struct vgr_broker_open open = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, .n_runs = 1, .n_files = 1,
+                                   .size = ARENA};
+    struct fixture *f = *state;
+
+    /* Says nothing, is refused by the front, has a worker that refuses it, or one that lives. */
+    for (int i = 0; i < 4; i++) {
+        int peer, fd = lingering_socket(&peer), line = bridge_connect(f);
+        struct vgr_boot_run run = {.length = ARENA};
+        int list = memfd_create("runs", MFD_CLOEXEC), files[2] = {list, f->arena};
+
+        assert_int_equal(write(list, &run, sizeof(run)), sizeof(run));
+        assert_int_equal(send_fds(line, "x", 1, &fd, 1), 1);
+        close(fd);
+        open.size = i == 1 ? 0 : ARENA;
+        if (i)
+            assert_int_equal(send_fds(f->sock, &open, sizeof(open), files, i == 2 ? 1 : 2),
+                             sizeof(open));
+        if (i == 3)
+            UNTIL(f, f->pool.alive);
+        close(list);
+        close(line);
+        if (i == 1 || i == 2)
+            UNTIL(f, hung_up(f));
+        close(f->sock);
+        UNTIL(f, !f->direct.n_clients);
+        close(peer);
+    }
+    f->sock = -1;
+}
+
 static void nothing(int sig)
 {
     (void)sig;
@@ -591,6 +653,8 @@ int main(void)
         T(a_full_line_does_not_block),
         T(sizes_outside_of_the_limits_are_told),
         T(descriptors_that_linger_do_not_block),
+        cmocka_unit_test_setup_teardown(what_a_bridge_sends_over_its_line_does_not_block,
+                                        setup_broker, teardown),
         T(the_end_does_not_wait_for_who_waits),
         T(an_out_of_band_byte_ends_the_connection),
         T(arena_that_could_shrink_is_refused),
