@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <string.h>
 
 #include "worker/boot.h"
 #include "worker/sandbox_table.h"
@@ -39,7 +40,7 @@ static void print_strict(const struct vgr_call_row *row)
             printf("yes");
         if (row->refused) {
             printf("; %s: ", row->error == VGR_CALL_PRETEND ? "0, but not made"
-                             : row->error                   ? "ENOSYS"
+                             : row->error                   ? strerrorname_np(row->error)
                                                             : "EPERM");
             print_cases(row->refused);
         }

@@ -154,8 +154,8 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
 
     close_line(c);
     c->arena = NULL;
-    if (res && w->overdue[0]) {
-        tell(gpu, res, VGR_ERROR_LIMIT, w->overdue);
+    if (res && w->over_limit[0]) {
+        tell(gpu, res, VGR_ERROR_LIMIT, w->over_limit);
     } else if (res && !w->killed) {
         snprintf(text, sizeof(text), "the host's worker process %s", reason);
         tell(gpu, res, VGR_ERROR_WORKER_DIED, text);
@@ -180,11 +180,11 @@ void vgr_context_fail(struct vgr_context *c, enum vgr_error error, const char *t
     complete_fence(c);
 }
 
-static void tell_overdue(struct vgr_worker *w)
+static void tell_over_limit(struct vgr_worker *w)
 {
     struct vgr_context *c = vgr_container_of(w, struct vgr_context, worker);
 
-    vgr_context_fail(c, VGR_ERROR_LIMIT, w->overdue);
+    vgr_context_fail(c, VGR_ERROR_LIMIT, w->over_limit);
     vgr_vq_notify(c->gpu->vq);
 }
 
@@ -193,9 +193,13 @@ static void tell_overdue(struct vgr_worker *w)
 static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_context *c = vgr_container_of(watch, struct vgr_context, line);
-    int got = vgr_line_take(watch->fd);
+    int got;
 
+    vgr_cost_begin(&c->cost);
+    got = vgr_line_take(watch->fd);
     vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
+    if (vgr_cost_end(&c->cost))
+        vgr_worker_over_limit(&c->worker, VGR_WORKER_COSTLY);
     if (got < 0)
         close_line(c); /* the worker has closed its end: it will not wake anybody */
     if (got <= 0)
@@ -213,8 +217,12 @@ void vgr_context_doorbell(struct vgr_context *c)
 {
     c->worker.front[VGR_FRONT_DOORBELLS]++;
     vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
-    if (c->line.fd >= 0)
-        vgr_line_ring(c->line.fd);
+    if (c->line.fd < 0)
+        return;
+    vgr_cost_begin(&c->cost);
+    vgr_line_ring(c->line.fd);
+    if (vgr_cost_end(&c->cost))
+        vgr_worker_over_limit(&c->worker, VGR_WORKER_COSTLY);
 }
 
 struct vgr_held *vgr_context_wait(struct vgr_context *c)
@@ -263,7 +271,7 @@ static int start_worker(struct vgr_context *c, struct vgr_worker_job *job)
         return err;
     }
     c->worker.attached = VGR_ATTACHED_VM;
-    c->worker.tell = tell_overdue;
+    c->worker.tell = tell_over_limit;
     return 0;
 }
 

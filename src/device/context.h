@@ -10,6 +10,7 @@
 #ifndef VGR_DEVICE_CONTEXT_H
 #define VGR_DEVICE_CONTEXT_H
 
+#include "common/cost.h"
 #include "device/gpu.h"
 
 struct vgr_context {
@@ -23,6 +24,7 @@ struct vgr_context {
     uint64_t *noted;            /* in gpu->record; NULL: not there */
     struct vgr_worker worker;
     struct vgr_watch line; /* to the worker: wake-ups come, doorbells go */
+    struct vgr_cost cost;  /* of calls on that */
     bool woken;            /* a wake-up that no fence was held for */
     struct vgr_held fence;
     uint64_t fence_until; /* vgr_now_ms() */

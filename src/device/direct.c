@@ -113,8 +113,8 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     struct vgr_direct_client *c = vgr_container_of(w, struct vgr_direct_client, worker);
     char text[128];
 
-    if (w->overdue[0]) {
-        notify(c, VGR_ERROR_LIMIT, w->overdue);
+    if (w->over_limit[0]) {
+        notify(c, VGR_ERROR_LIMIT, w->over_limit);
     } else if (!w->killed && !w->refused) {
         snprintf(text, sizeof(text), "the host's worker process %s", reason);
         notify(c, VGR_ERROR_WORKER_DIED, text);
@@ -122,9 +122,9 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     client_close(c);
 }
 
-static void tell_overdue(struct vgr_worker *w)
+static void tell_over_limit(struct vgr_worker *w)
 {
-    notify(vgr_container_of(w, struct vgr_direct_client, worker), VGR_ERROR_LIMIT, w->overdue);
+    notify(vgr_container_of(w, struct vgr_direct_client, worker), VGR_ERROR_LIMIT, w->over_limit);
 }
 
 /* ---- Its beginning ---- */
@@ -203,7 +203,7 @@ static bool client_open(struct vgr_direct_client *c, const union message *m, ssi
         return refuse(c, VGR_ERROR_INTERNAL, text);
     }
     c->worker.attached = c->d->broker ? VGR_ATTACHED_BRIDGE : VGR_ATTACHED_DIRECT;
-    c->worker.tell = tell_overdue;
+    c->worker.tell = tell_over_limit;
     vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u opened by a %s, arena %llu MiB",
                   c->worker.number, who(c->d), (unsigned long long)(job.arena.size >> 20));
     return true;

@@ -18,12 +18,13 @@ static void arm(struct vgr_watchdog *d, uint64_t ns)
 
 static void end(struct vgr_watchdog *d, struct vgr_worker *w, uint64_t now)
 {
-    snprintf(w->overdue, sizeof(w->overdue), "a graph ran longer than the host's limit of %g s",
+    char text[sizeof(w->over_limit)];
+
+    snprintf(text, sizeof(text), "a graph ran longer than the host's limit of %g s",
              (double)d->limit_ns / 1e9);
-    vgr_log_often(&w->pool->log, VGR_LOG_WARN, "context %u ends: %s", w->number, w->overdue);
     w->tell_at = now + GRACE_NS;
     w->pool->timed_out++;
-    vgr_worker_kill(w);
+    vgr_worker_over_limit(w, text);
 }
 
 /* How long a queue's graphs may still take; 0 or less: they are overdue. */

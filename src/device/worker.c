@@ -375,6 +375,15 @@ void vgr_worker_kill(struct vgr_worker *w)
     pidfd_send_signal(w->watch.fd, SIGKILL, NULL, 0);
 }
 
+void vgr_worker_over_limit(struct vgr_worker *w, const char *text)
+{
+    if (!vgr_worker_alive(w) || w->killed)
+        return;
+    snprintf(w->over_limit, sizeof(w->over_limit), "%s", text);
+    vgr_log_often(&w->pool->log, VGR_LOG_WARN, "context %u ends: %s", w->number, text);
+    vgr_worker_kill(w);
+}
+
 void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
 {
     uint64_t end = vgr_now_ms() + ms;

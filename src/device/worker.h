@@ -111,8 +111,8 @@ struct vgr_worker {
     /* Called once, from the event loop, when the process is gone and reaped. `reason` says how it
      * ended ("was killed by signal 9 (Killed)"). The owner may free the object in it. */
     void (*exited)(struct vgr_worker *w, const char *reason);
-    /* Why the watchdog has killed it, else empty: the owner tells the guest so in `exited`. */
-    char overdue[96];
+    /* Which limit it has passed, and was killed for; else empty. The owner tells the guest so in `exited`. */
+    char over_limit[96];
     uint64_t tell_at; /* the watchdog's: vgr_counts_now(), 0: never */
     /* The owner's to set after the start, or NULL: it does not die, so the guest is to be told now. */
     void (*tell)(struct vgr_worker *w);
@@ -146,6 +146,13 @@ void vgr_worker_add(const struct vgr_worker *w, uint64_t *sum);
 
 /* Adds what a worker counted to the sums of its pool: for worker.c, once it has ended. */
 void vgr_worker_keep(struct vgr_worker *w);
+
+/* Of vgr_cost_end(), for vgr_worker_over_limit(). */
+#define VGR_WORKER_COSTLY "the context's worker made system calls of the host slow"
+
+/* Kills it because it has passed a limit, which `text` says: to the log, and to the guest at its end. No-op
+ * for one that was killed before. */
+void vgr_worker_over_limit(struct vgr_worker *w, const char *text);
 
 /* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
 void vgr_worker_kill(struct vgr_worker *w);

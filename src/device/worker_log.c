@@ -161,10 +161,16 @@ static void ready(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_worker_log *l = vgr_container_of(w, struct vgr_worker_log, watch);
     char buf[VGR_WORKER_LOG_TURN];
-    ssize_t n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    ssize_t n;
+    bool costly;
 
+    vgr_cost_begin(&l->cost);
+    n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    costly = vgr_cost_end(&l->cost);
     vgr_loop_charge(l->loop, VGR_WORK_CALLS, 1);
-    if (!n) {
+    if (costly)
+        vgr_warn("vgr-worker[%u]: its log is closed: to read it took too long", l->number);
+    if (!n || costly) {
         vgr_worker_log_close(l);
         return;
     }

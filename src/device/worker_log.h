@@ -38,6 +38,7 @@
 
 #include <stdbool.h>
 
+#include "common/cost.h"
 #include "common/log.h"
 #include "device/loop.h"
 
@@ -66,9 +67,10 @@ struct vgr_worker_log {
     struct vgr_worker_log_lines own;
     int fd; /* the front's end */
     uint32_t number;
-    unsigned charged;  /* bytes read since the last pause */
-    unsigned left_out; /* lines */
-    bool cut;          /* the rest of a line that is too long follows */
+    unsigned charged;     /* bytes read since the last pause */
+    struct vgr_cost cost; /* of reading */
+    unsigned left_out;    /* lines */
+    bool cut;             /* the rest of a line that is too long follows */
     size_t len;
     size_t n_tail;           /* bytes that were ever put there since it was empty */
     char line[VGR_LOG_LINE]; /* begun */

@@ -159,11 +159,23 @@ bool vgr_links_have_ram(void)
 
 /* ---- Waking each other ---- */
 
+/* With the lock. */
+static void too_costly(struct vgr_link *l)
+{
+    if (!l->ending)
+        tell(l, VGR_ERROR_LIMIT, "the context's worker made system calls of the host slow");
+    vgr_link_end(l);
+}
+
 void vgr_link_doorbell(struct vgr_link *l)
 {
     /* Before it has its line, a worker looks at the ring anyway when it starts. */
-    if (l->line >= 0)
-        vgr_line_ring(l->line);
+    if (l->line < 0 || l->ending)
+        return;
+    vgr_cost_begin(&l->ring_cost);
+    vgr_line_ring(l->line);
+    if (vgr_cost_end(&l->ring_cost))
+        too_costly(l);
 }
 
 void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
@@ -190,13 +202,19 @@ static void wake_guest(struct vgr_link *l)
 static void worker_wakes(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_link *l = vgr_container_of(w, struct vgr_link, wakeup);
-    int got = vgr_line_take(w->fd);
+    bool costly;
+    int got;
 
+    vgr_cost_begin(&l->take_cost);
+    got = vgr_line_take(w->fd);
+    costly = vgr_cost_end(&l->take_cost);
     if (got < 0)
         vgr_loop_del(the_loop, w); /* the worker has closed its end: it will not wake anybody */
     if (got <= 0)
         return;
     pthread_mutex_lock(&vgr_bridge_lock);
+    if (costly)
+        too_costly(l);
     wake_guest(l);
     pthread_mutex_unlock(&vgr_bridge_lock);
     vgr_fences_deliver();

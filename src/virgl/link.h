@@ -11,6 +11,7 @@
 #ifndef VGR_VIRGL_LINK_H
 #define VGR_VIRGL_LINK_H
 
+#include "common/cost.h"
 #include "device/loop.h"
 #include "protocol/wire.h"
 #include "virgl/fences.h"
@@ -26,6 +27,7 @@ struct vgr_link {
     struct vgr_watch conn;   /* to the broker; the service thread's */
     struct vgr_watch wakeup; /* of `line` */
     int line; /* to the worker: doorbells go, wake-ups come; -1 until the broker has sent it */
+    struct vgr_cost ring_cost, take_cost; /* of the line; the second is the service thread's */
     struct vgr_link *prev, *next;
     struct vgr_ram ram;        /* the runs until they are sent, the files for the control page */
     struct vgr_boot_run first; /* where the control page is */

@@ -58,7 +58,7 @@ static int load(const struct vgr_boot *boot, struct vgr_sandbox *sandbox,
 {
     return vgr_sandbox_begin(sandbox, &boot->sandbox) ||
            vgr_backends_load(backends, (const char (*)[64])boot->devices, boot->n_devices) ||
-           vgr_sandbox_finish(sandbox, on_refused_call);
+           vgr_sandbox_finish(sandbox, backends->n, on_refused_call);
 }
 
 /* The name of a backend that strict mode's list was not made with, or NULL. */

@@ -16,9 +16,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A driver takes dozens of descriptors for a device; a leak should end in an error, not in a machine
- * without descriptors. */
+/* While libraries load. A leak should end in an error, not in a machine without descriptors. */
 #define MAX_FILES 4096
+
+/* From then on, besides those that are open: a driver takes dozens for a device when it is first used. Few,
+ * because with so many a worker can wait for the same socket so many times, or with two halves of them as
+ * often as one half times the other, and whoever rings the socket wakes all of these (common/cost.h). */
+#define SPARE_FILES        128u
+#define SPARE_FILES_DEVICE 64u
 
 /* Signals that wait, and timers, have one limit for all processes of a user, but each process is held to its
  * own idea of it: a worker gets none when so many are in use, and the rest is left to others. */
@@ -130,6 +135,17 @@ static void offer_to_oom_killer(struct vgr_sandbox *sb)
                          strerror(errno));
     if (fd >= 0)
         close(fd);
+}
+
+int vgr_sandbox_limit_files(unsigned n_devices)
+{
+    rlim_t open = 0;
+
+    for (int fd = 0; fd < MAX_FILES; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            open = (rlim_t)fd + 1;
+    }
+    return limit(RLIMIT_NOFILE, open + SPARE_FILES + SPARE_FILES_DEVICE * n_devices);
 }
 
 int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *config)

@@ -42,9 +42,9 @@ struct vgr_sandbox {
  * parent and makes it the kernel's first choice where memory ends, in every mode. Returns 0, or -errno after an error line: then the worker must not go on. */
 int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *config);
 
-/* Second stage. `refused` is called from a signal handler, in any thread, when strict mode stops a system
- * call that it does not know; it must not return. Returns as above. */
-int vgr_sandbox_finish(struct vgr_sandbox *sb, void (*refused)(int nr));
+/* Second stage, for a worker with `n_devices` devices. `refused` is called from a signal handler, in any
+ * thread, when strict mode stops a system call that it does not know; it must not return. Returns as above. */
+int vgr_sandbox_finish(struct vgr_sandbox *sb, unsigned n_devices, void (*refused)(int nr));
 
 /* Logs the notes: each at its level, or all at debug level. */
 void vgr_sandbox_tell(const struct vgr_sandbox *sb, bool as_debug);
@@ -53,5 +53,8 @@ void vgr_sandbox_tell(const struct vgr_sandbox *sb, bool as_debug);
 __attribute__((format(printf, 3, 4))) void
 vgr_sandbox_note(struct vgr_sandbox *sb, enum vgr_log_level level, const char *fmt, ...);
 int vgr_sandbox_files(struct vgr_sandbox *sb);
+
+/* Leaves descriptors for `n_devices` devices besides those that are open. Returns 0 or -errno. */
+int vgr_sandbox_limit_files(unsigned n_devices);
 
 #endif

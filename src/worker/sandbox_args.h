@@ -103,6 +103,19 @@ static const struct vgr_call_case open_refused[] = {
 static const struct vgr_call_case openat_refused[] = {
     MASKED(2, 3, 3, ACCESS_NONE), MASKED(2, 3 | O_TRUNC, O_TRUNC, CUT_UNWRITTEN), END};
 
+/* More than a driver waits for. */
+#define MORE_THAN(n, v)                                                                            \
+    {                                                                                              \
+        "more than " #v,                                                                           \
+        {                                                                                          \
+            {                                                                                      \
+                .compare = VGR_ARG_ABOVE, .arg = (n), .value = (v)                                 \
+            }                                                                                      \
+        }                                                                                          \
+    }
+static const struct vgr_call_case poll_refused[] = {MORE_THAN(1, 64), END};
+static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 64), END};
+
 static const struct vgr_call_case mmap_refused[] = {WITH(3, MAP_HUGETLB), END};
 static const struct vgr_call_case memfd_refused[] = {WITH(1, MFD_HUGETLB), END};
 static const struct vgr_call_case mbind_refused[] = {WITH(5, MPOL_MF_MOVE_ALL), END};

@@ -59,6 +59,8 @@ static struct scmp_arg_cmp comparison(const struct vgr_call_test *t)
     switch (t->compare) {
     case VGR_ARG_NOT_ZERO:
         return SCMP_CMP64(t->arg, SCMP_CMP_NE, 0, 0);
+    case VGR_ARG_ABOVE:
+        return SCMP_CMP64(t->arg, SCMP_CMP_GT, t->value, 0);
     case VGR_ARG_SELF:
         return SCMP_CMP64(t->arg, SCMP_CMP_EQ, self, 0);
     case VGR_ARG_NOT_SELF:
@@ -157,7 +159,7 @@ static int put_on(bool first, bool strict)
     return err;
 }
 
-int vgr_sandbox_finish(struct vgr_sandbox *sb, void (*refused)(int nr))
+int vgr_sandbox_finish(struct vgr_sandbox *sb, unsigned n_devices, void (*refused)(int nr))
 {
     bool strict = sb->config->mode == VGR_SANDBOX_STRICT;
     struct sigaction action = {.sa_sigaction = stopped, .sa_flags = SA_SIGINFO | SA_NODEFER};
@@ -165,6 +167,11 @@ int vgr_sandbox_finish(struct vgr_sandbox *sb, void (*refused)(int nr))
 
     if (sb->config->mode == VGR_SANDBOX_OFF)
         return 0;
+    err = vgr_sandbox_limit_files(n_devices);
+    if (err) {
+        vgr_error("sandbox: cannot set limits: %s", strerror(-err));
+        return err;
+    }
     on_refused = refused;
     err = strict && sigaction(SIGSYS, &action, NULL) ? -errno : put_on(true, strict);
     if (!err && strict)

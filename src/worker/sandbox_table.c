@@ -80,12 +80,17 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
          "readlinkat getdents getdents64 getcwd",
      .why = "Seen: the cache. The loader and drivers look for files. Landlock does not hide names, "
             "sizes and times."},
-    {.calls = "close close_range dup dup2 dup3 pipe pipe2 eventfd2 poll ppoll select pselect6",
+    {.calls = "close close_range dup dup2 dup3 pipe pipe2 eventfd2",
      .why = "Seen: close. CUDA wakes its threads through pipes and eventfds. They change only the "
-            "process's own table."},
+            "process's own table, which is small. Pages of pipes are counted for each user."},
+    {.calls = "poll ppoll",
+     .error = EINVAL,
+     .refused = poll_refused,
+     .why = "CUDA's threads sleep in it. Each entry is one that the front wakes when it rings."},
+    {.calls = "select pselect6", .error = EINVAL, .refused = select_refused, .why = "As poll."},
     {.calls = "epoll_create1 epoll_ctl epoll_wait epoll_pwait",
-     .why = "Seen: the worker sleeps in it. The kernel limits watches for each user to a share of "
-            "the machine's memory."},
+     .why = "Seen: the worker sleeps in it. The table of descriptors is small, so that an epoll "
+            "for each of one half and a watch for each of the other are few."},
     {.calls = "fcntl",
      .only = fcntl_only,
      .refused = fcntl_refused,

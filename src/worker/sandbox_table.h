@@ -25,6 +25,7 @@ enum vgr_call_answer {
 enum vgr_call_compare {
     VGR_ARG_IS = 1,   /* the argument's lower 32 bits, under `mask`, are `value` */
     VGR_ARG_NOT_ZERO, /* any of the argument's 64 bits is set */
+    VGR_ARG_ABOVE,    /* the argument, all 64 bits of it, is more than `value` */
     VGR_ARG_SELF,     /* it is this process's number */
     VGR_ARG_NOT_SELF,
 };

@@ -15,6 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -223,6 +225,91 @@ static int crowd(void)
     return n > 10 ? attack_ask(ASK_FRONT) : err;
 }
 
+/* As many as there can be: half of the descriptors are copies of `fd`, the others watch each of them. */
+static long square(int fd, uint32_t events)
+{
+    struct epoll_event e = {.events = events | EPOLLET};
+    int copies[700], watchers[700];
+    long n = 0, m = 0, sum = 0;
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return 0;
+    while (n < 700 && n < (long)files.rlim_cur / 2 - 20 && (copies[n] = dup(fd)) >= 0)
+        n++;
+    while (m < n && (watchers[m] = epoll_create1(EPOLL_CLOEXEC)) >= 0)
+        m++;
+    for (long i = 0; i < n * m; i++)
+        sum += !epoll_ctl(watchers[i / n], EPOLL_CTL_ADD, copies[i % n], &e);
+    return sum;
+}
+
+static int square_of_line(void)
+{
+    return square(scene.doorbell, EPOLLIN) < 100 ? errno : attack_ask(ASK_FRONT);
+}
+
+static int square_of_log(void)
+{
+    if (square(STDOUT_FILENO, EPOLLOUT) < 100)
+        return errno;
+    for (int i = 0; i < 16; i++) {
+        if (write(STDOUT_FILENO, "x\n", 2) < 0)
+            break;
+    }
+    return attack_ask(ASK_FRONT);
+}
+
+static int large_square(void)
+{
+    return square(scene.doorbell, EPOLLIN) < 200000 ? HARMLESS : 0;
+}
+
+static int poll_of(unsigned n)
+{
+    static struct pollfd all[4096];
+
+    for (unsigned i = 0; i < n; i++)
+        all[i] = (struct pollfd){.fd = scene.doorbell, .events = POLLPRI};
+    return attack_errno(attack_call(SYS_poll, all, (long)n, 0L));
+}
+
+static int large_poll(void)
+{
+    return poll_of(1024);
+}
+
+static int large_ppoll(void)
+{
+    static struct pollfd all[1024];
+
+    return attack_errno(attack_call(SYS_ppoll, all, 1024L, &(struct timespec){0}, NULL, 0L));
+}
+
+static int large_select(void)
+{
+    static fd_set none;
+
+    return attack_errno(attack_call(SYS_select, 1000L, &none, NULL, NULL, &(struct timeval){0}));
+}
+
+static int large_pselect(void)
+{
+    static fd_set none;
+
+    return attack_errno(
+        attack_call(SYS_pselect6, 1000L, &none, NULL, NULL, &(struct timespec){0}, NULL));
+}
+
+static int many_descriptors(void)
+{
+    for (int i = 0; i < 1000; i++) {
+        if (dup(scene.doorbell) < 0)
+            return errno;
+    }
+    return 0;
+}
+
 static int exclusive(void)
 {
     struct epoll_event e = {.events = EPOLLIN | EPOLLEXCLUSIVE};
@@ -342,6 +429,15 @@ static const struct attempt list[] = {
     EVENT("flags turned by a thread while both are full", flags_turn, ALONE),
     EVENT("both full and blocking when the worker ends", full_at_the_end, ALONE),
     EVENT("1,500 watchers of doorbell and wake-up", crowd, ALONE),
+    {"as many watchers of the line as there can be", square_of_line, ALONE | MAY_HARMLESS, answers,
+     large_square, 0},
+    {"as many watchers of the log as there can be", square_of_log, ALONE | MAY_HARMLESS, answers,
+     large_square, 0},
+    {"the line 1,024 times in a poll", large_poll, 0, NULL, NULL, 0},
+    {"a ppoll of 1,024", large_ppoll, 0, NULL, NULL, 0},
+    {"a select of 1,000", large_select, 0, NULL, NULL, 0},
+    {"a pselect of 1,000", large_pselect, 0, NULL, NULL, 0},
+    {"1,000 descriptors", many_descriptors, ALONE, NULL, NULL, 0},
     EVENT("an exclusive watcher of the wake-up", exclusive, 0),
     EVENT("O_ASYNC on the wake-up", async, 0),
     EVENT("a wake-up of 2^64 - 1", too_much, 0),

@@ -32,14 +32,14 @@ static const struct vgr_worker *last_overdue;
 
 static void tell(struct vgr_worker *w)
 {
-    assert_int_not_equal(w->overdue[0], '\0');
+    assert_int_not_equal(w->over_limit[0], '\0');
     n_told++;
 }
 
 static void exited(struct vgr_worker *w, const char *why)
 {
     n_gone++;
-    if (w->overdue[0]) {
+    if (w->over_limit[0]) {
         n_overdue++;
         last_overdue = w;
     }
@@ -127,7 +127,7 @@ static void a_graph_that_runs_on_is_ended_in_time(void **state)
     assert_true(took >= LIMIT - 1);
     if (took > LIMIT + LIMIT / 2)
         print_message("after %llu ms: a crowded machine?\n", (unsigned long long)took);
-    assert_string_equal(f->worker[0].overdue, "a graph ran longer than the host's limit of 0.1 s");
+    assert_string_equal(f->worker[0].over_limit, "a graph ran longer than the host's limit of 0.1 s");
     assert_int_equal(n_told, 0); /* it is gone, and its owner knows */
     assert_int_equal(f->pool.timed_out, 1);
     assert_int_equal(f->pool.failed, 0);

@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +26,8 @@
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
 #endif
+
+#define SQUARE 500
 
 struct fixture {
     struct vgr_loop loop;
@@ -402,6 +406,38 @@ static void another_holder_of_the_end_is_not_waited_for(void **state)
     assert_int_equal(errno, EPIPE);
 }
 
+/* Whoever holds the end can wait for it so often that to read is slow: a quarter of a million times here. */
+static void a_log_that_is_slow_to_read_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct epoll_event e = {.events = EPOLLOUT | EPOLLET};
+    struct rlimit files = {2048, 2048}, before;
+    int copies[SQUARE], watchers[SQUARE];
+    unsigned lines = 0;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    files.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    for (int i = 0; i < SQUARE; i++) {
+        copies[i] = fcntl(f->worker, F_DUPFD_CLOEXEC, 3);
+        watchers[i] = epoll_create1(EPOLL_CLOEXEC);
+        assert_true(copies[i] >= 0 && watchers[i] >= 0);
+    }
+    for (int i = 0; i < SQUARE * SQUARE; i++)
+        assert_int_equal(epoll_ctl(watchers[i / SQUARE], EPOLL_CTL_ADD, copies[i % SQUARE], &e), 0);
+    while (f->log.loop && send(f->worker, "x\n", 2, MSG_NOSIGNAL) == 2) {
+        assert_true(++lines < 100);
+        while (f->log.loop && unread(f))
+            vgr_loop_turn(&f->loop, 0);
+    }
+    assert_int_equal(lines, 1 + VGR_COST_LONG);
+    for (int i = 0; i < SQUARE; i++) {
+        close(watchers[i]);
+        close(copies[i]);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -419,6 +455,7 @@ int main(void)
         T(nothing_of_the_worker_blocks_the_front),
         T(descriptors_are_not_taken),
         T(another_holder_of_the_end_is_not_waited_for),
+        T(a_log_that_is_slow_to_read_is_closed),
     };
 
     signal(SIGPIPE, SIG_IGN); /* as in a front and in its workers */

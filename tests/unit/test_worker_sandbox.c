@@ -27,7 +27,7 @@ static void stopped(int nr)
 static void confine(uint32_t mode)
 {
     f.config.mode = mode;
-    if (vgr_sandbox_begin(&f.sandbox, &f.config) || vgr_sandbox_finish(&f.sandbox, stopped))
+    if (vgr_sandbox_begin(&f.sandbox, &f.config) || vgr_sandbox_finish(&f.sandbox, 1, stopped))
         _exit(99);
 }
 
@@ -263,7 +263,7 @@ static void older_threads_are_confined(void **state)
             pthread_barrier_init(&confined, NULL, 2);
             if (vgr_sandbox_begin(&f.sandbox, &f.config) ||
                 pthread_create(&thread, NULL, old_thread, NULL) ||
-                vgr_sandbox_finish(&f.sandbox, stopped))
+                vgr_sandbox_finish(&f.sandbox, 1, stopped))
                 _exit(99);
             pthread_barrier_wait(&confined);
             pthread_join(thread, NULL);
