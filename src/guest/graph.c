@@ -173,8 +173,8 @@ static int add_leaf(struct vgr_graphs *g, const struct ggml_tensor *t, struct vg
     int err;
 
     /* The tensor that a leaf is a view of comes before it. If it is a node, the leaf goes without:
-     * it has its own place in the buffer. */
-    if (t->view_src) {
+     * it has its own place in the buffer. So does one without elements: it may be of anybody's. */
+    if (t->view_src && !(g->placed && ggml_is_empty(t))) {
         struct vgr_graph_map *v = map_find(g, t->view_src);
 
         if (v->epoch != g->map_epoch) {
@@ -219,11 +219,30 @@ static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t sel
         return add_leaf(g, t, e, index, culprit);
     }
     *index = e->index;
-    if (*index < g->scratch.n_nodes && *index >= self && !(*index == self && itself)) {
-        *culprit = t;
+    *culprit = t;
+    if (*index >= g->scratch.n_nodes)
+        return 0;
+    if (*index >= self && !(*index == self && itself))
         return -ENOTSUP;
-    }
-    return 0;
+    return g->placed && vgr_tensor_inert(g->queue, t) && !ggml_is_empty(t) ? -EFAULT : 0;
+}
+
+/* The record of a node that has nothing to do: it refers to nothing, and nothing computes from it but where
+ * it has no elements. Then it keeps its place, since backends look at the buffer first. */
+static void add_inert(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self)
+{
+    struct vgr_graph_body *b = &g->scratch;
+    struct vgr_tensor *r = &vgr_graph_records(b)[self];
+    struct vgr_place place;
+
+    vgr_tensor_place(g->queue, t, &place);
+    note_buffer(g, b, place.buffer);
+    vgr_tensor_record(r, t, &place, true);
+    r->view_offs = 0;
+    if (!ggml_is_empty(t))
+        memset(r->ne, 0, sizeof(r->ne));
+    b->tensor[self] = t;
+    memcpy(b->image[self], t, sizeof(b->image[self]));
 }
 
 static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self,
@@ -237,6 +256,10 @@ static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t 
         t->op == GGML_OP_MAP_CUSTOM3 || t->op == GGML_OP_CUSTOM) {
         *culprit = t;
         return -ENOTSUP;
+    }
+    if (g->placed && vgr_tensor_inert(g->queue, t)) {
+        add_inert(g, t, self);
+        return 0;
     }
     err = add_record(g, t, self, false);
     if (err) {

@@ -34,6 +34,24 @@ bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
     return !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
 }
 
+static bool is_view(enum ggml_op op)
+{
+    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE ||
+           op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+}
+
+bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t)
+{
+    const struct vgr_buffer *b;
+
+    if (ggml_is_empty(t))
+        return true;
+    if (!is_view(t->op))
+        return false;
+    b = vgr_tensor_buffer(t->view_src ? t->view_src->buffer : t->buffer);
+    return !b || b->queue != q;
+}
+
 void vgr_tensor_record(struct vgr_tensor *r, const struct ggml_tensor *t,
                        const struct vgr_place *place, bool leaf)
 {

@@ -36,6 +36,16 @@ struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer);
 bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
                       struct vgr_place *place);
 
+/* Does a node of a graph have nothing to do for the device of `q`? That is one without elements, or a view of
+ * somebody else's tensor. GGML's scheduler leaves such views in a split, since no backend does anything for
+ * them; who computes from one gets a copy of the scheduler's. */
+bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t);
+
+/* Has a node of a graph nothing to do for the device of `q`? One without elements has not, nor has a view of
+ * somebody else's tensor. GGML's scheduler leaves such views in a split, since no backend does anything for
+ * them: who computes from one gets a copy that the scheduler has made. */
+bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t);
+
 /* Fills a record with what a tensor says about itself: all but src, view_src and ESCAPES. A leaf
  * goes over the wire with op NONE and no parameters, whatever it was for the guest. */
 void vgr_tensor_record(struct vgr_tensor *r, const struct ggml_tensor *t,

@@ -258,6 +258,22 @@ static struct ggml_tensor *experts(struct ggml_context *ctx, struct ggml_context
     return ggml_scale(ctx, w, 3);
 }
 
+/* A view of an input: the scheduler leaves it in the device's split, with the input in the CPU's memory, and
+ * gives its user a copy. Mamba and BERT are full of these. */
+static struct ggml_tensor *picked(struct ggml_context *ctx, struct ggml_context *weights)
+{
+    struct ggml_tensor *x = input(ctx, GGML_TYPE_F32, 64, 4);
+    struct ggml_tensor *w = input(weights, GGML_TYPE_F32, 64, 96);
+    struct ggml_tensor *table = input(weights, GGML_TYPE_F32, 96, 16);
+    struct ggml_tensor *ids = input(ctx, GGML_TYPE_I32, 8, 1);
+    struct ggml_tensor *y = ggml_mul_mat(ctx, w, x);
+    struct ggml_tensor *none = ggml_view_1d(ctx, ids, 0, 0);
+    struct ggml_tensor *some = ggml_reshape_1d(ctx, ggml_view_1d(ctx, ids, 4, 8), 4);
+
+    y = ggml_mul(ctx, y, ggml_get_rows(ctx, table, some));
+    return ggml_concat(ctx, y, ggml_get_rows(ctx, table, none), 1);
+}
+
 typedef struct ggml_tensor *builder(struct ggml_context *ctx, struct ggml_context *weights);
 
 /* Runs it `times` times, with the scheduler or without, and reads the result of the last. */
@@ -340,6 +356,11 @@ static void experts_are_scheduled(void **state)
     same_result(experts, (size_t)4 * 8, true);
 }
 
+static void views_of_what_lies_elsewhere_are_scheduled(void **state)
+{
+    same_result(picked, (size_t)4 * 96, true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_layer_is_scheduled),
         cmocka_unit_test(experts_are_computed),
         cmocka_unit_test(experts_are_scheduled),
+        cmocka_unit_test(views_of_what_lies_elsewhere_are_scheduled),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -314,6 +314,55 @@ static void a_tensor_in_host_memory_is_refused(void **state)
     assert_int_equal(vgr_graphs_encode(&graphs, s.graph, true, true, &culprit), -EFAULT);
 }
 
+/* The scheduler leaves such views in a split. */
+static void a_view_of_host_memory_has_nothing_to_do(void **state)
+{
+    struct ggml_tensor *x = leaf(16), *mine = leaf(4), *view, *shape, *sum;
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+    const struct ggml_tensor *culprit;
+
+    x->buffer = &foreign_buffer;
+    view = place(ggml_view_1d(ctx, x, 4, 16));
+    shape = place(ggml_reshape_2d(ctx, view, 2, 2));
+    sum = place(ggml_sqr(ctx, mine));
+    ggml_build_forward_expand(g, shape);
+    ggml_build_forward_expand(g, sum);
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(records()[i].ne[0], 0);
+        assert_int_equal(records()[i].buffer, 0);
+        assert_int_equal(records()[i].src[0], 0);
+        assert_int_equal(records()[i].view_src, 0);
+    }
+    assert_int_equal(records()[2].src[0], 4);
+    assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
+
+    /* Who computes from one does so from what is not there. */
+    sum->src[0] = view;
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
+    assert_ptr_equal(culprit, view);
+    sum->src[0] = place(ggml_view_1d(ctx, x, 4, 0)); /* a leaf */
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
+}
+
+static void an_empty_view_may_be_of_anything(void **state)
+{
+    struct ggml_tensor *x = leaf(16), *mine = leaf(4), *node, *sum;
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+
+    x->buffer = &foreign_buffer;
+    node = place(ggml_view_1d(ctx, x, 0, 0));
+    sum = place(ggml_concat(ctx, mine, node, 0));
+    ggml_build_forward_expand(g, node);
+    ggml_build_forward_expand(g, sum);
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(records()[1].src[1], 1);
+    sum->src[1] = place(ggml_view_1d(ctx, x, 0, 32)); /* the same as a leaf */
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(records()[1].src[1], 4);
+    assert_int_equal(records()[3].view_src, 0);
+}
+
 static void an_empty_tensor_needs_no_memory(void **state)
 {
     struct ggml_tensor *x = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, 0), *y = ggml_sqr(ctx, x);
@@ -407,6 +456,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(without_use_counts_every_node_escapes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tensor_in_host_memory_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_view_of_host_memory_has_nothing_to_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_empty_view_may_be_of_anything, setup, teardown),
         cmocka_unit_test_setup_teardown(an_empty_tensor_needs_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(function_pointers_are_never_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_tensors_are_refused, setup, teardown),
