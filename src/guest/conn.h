@@ -47,7 +47,8 @@ struct vgr_conn {
     struct vgr_queue *queue[VGR_MAX_DEVICES]; /* by device; several may have the same */
     pthread_mutex_t pool_lock;
     struct vgr_pool pool; /* of host buffers, behind the queues */
-    uint32_t graphs_per_stream;
+    uint32_t n_streams; /* atomic; open ones of all queues */
+    uint64_t kept;      /* atomic; tensors in the graphs that the worker keeps */
 
     int failed; /* atomic; sticky */
 

@@ -30,10 +30,10 @@
 #define READY_MS    60000
 
 /* Sanity bounds for what the host may claim. Streams are 16 bits on the wire. */
-#define MAX_HANDLES       65535u
-#define MAX_TENSORS       (1u << 20)
-#define MAX_ALIGNMENT     (1u << 16)
-#define GRAPHS_PER_STREAM 32u
+#define MAX_HANDLES   65535u
+#define MAX_TENSORS   (1u << 20)
+#define MAX_KEPT      (1u << 30)
+#define MAX_ALIGNMENT (1u << 16)
 
 /* A queue has at least so much of the arena. */
 #define QUEUE_MIN (256u << 10)
@@ -218,6 +218,7 @@ static int parse_reply(struct vgr_conn *c, const uint8_t *copy)
     r->max_streams = (uint32_t)clamp(r->max_streams, 1, MAX_HANDLES);
     r->max_graphs = (uint32_t)clamp(r->max_graphs, 1, MAX_HANDLES);
     r->max_tensors = (uint32_t)clamp(r->max_tensors, 1, MAX_TENSORS);
+    r->max_kept = r->max_kept ? clamp(r->max_kept, 1, MAX_KEPT) : VGR_KEPT_DEFAULT;
     return 0;
 }
 
@@ -303,7 +304,6 @@ static int setup(struct vgr_conn *c)
     int err;
 
     vgr_names_map(&c->map, &c->own, &c->host);
-    c->graphs_per_stream = (uint32_t)clamp(r->max_graphs / r->max_streams, 1, GRAPHS_PER_STREAM);
     err = open_queues(c);
     if (err)
         return err;

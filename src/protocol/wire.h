@@ -288,6 +288,8 @@ struct vgr_device_info {
 };
 static_assert(sizeof(struct vgr_device_info) == 232, "wire");
 
+#define VGR_KEPT_DEFAULT (2u << 20) /* of hosts that do not say */
+
 /* At hello.reply_off when state becomes READY; the dictionary of the host follows at dict_off,
  * counted from the start of this struct. */
 struct vgr_reply {
@@ -301,7 +303,8 @@ struct vgr_reply {
     uint32_t max_tensors; /* in one graph */
     uint32_t dict_off;
     uint32_t dict_len;
-    uint64_t reserved[3];
+    uint64_t max_kept; /* tensors in all graphs of all queues; 0: VGR_KEPT_DEFAULT */
+    uint64_t reserved[2];
     struct vgr_device_info devices[VGR_MAX_DEVICES];
 };
 static_assert(sizeof(struct vgr_reply) == 64 + 16 * 232, "wire");

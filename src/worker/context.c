@@ -216,6 +216,7 @@ static int write_reply(struct vgr_ctx *c)
         .max_streams = VGR_CTX_MAX_STREAMS,
         .max_graphs = VGR_CTX_MAX_GRAPHS,
         .max_tensors = VGR_CTX_MAX_TENSORS,
+        .max_kept = VGR_CTX_MAX_KEPT,
         .dict_off = sizeof(r),
         .dict_len = (uint32_t)dict_len,
     };
