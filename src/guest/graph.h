@@ -85,7 +85,7 @@ struct vgr_graph_key {
 struct vgr_graphs {
     uint32_t device;
     uint32_t max_tensors;
-    uint32_t n_slots; /* that exist */
+    uint32_t n_slots;             /* that exist */
     uint32_t max_slots, max_kept; /* how many there may be, and tensors in them; may change */
     uint32_t cap_slots;
     struct vgr_graph_slot *slot;
@@ -100,7 +100,7 @@ struct vgr_graphs {
         uint64_t stamp;
     } *gone;
     uint32_t next_gone;
-    uint64_t hash; /* of scratch, since choose() */
+    uint64_t hash;                 /* of scratch, since choose() */
     const struct vgr_queue *queue; /* compared only */
     const uint32_t *epochs;        /* by buffer handle: count of frees; the queue's */
     struct vgr_graph_body scratch;

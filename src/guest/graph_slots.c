@@ -12,8 +12,8 @@
 /* Tensors. */
 #define SMALL 64u
 
-/* Runs. Most programs have fewer graphs in turn. */
-#define FIRST_WINDOW 64u
+/* Runs. Few programs have more graphs in turn: that would be two for each of 128 layers. */
+#define FIRST_WINDOW 256u
 
 int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t max_slots,
                     uint32_t max_kept, const struct vgr_queue *queue, const uint32_t *epochs)
