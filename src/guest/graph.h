@@ -94,6 +94,7 @@ struct vgr_graphs {
     uint32_t last;             /* used last */
     uint64_t clock;            /* graphs that were run */
     uint64_t window;           /* what was used so many graphs ago or later is in use */
+    uint64_t turns;            /* graphs that were run after another one */
     uint64_t looks;            /* slots that vgr_graphs_same() has looked at */
     struct vgr_graph_gone {
         uint64_t hash; /* 0: unused */
@@ -173,6 +174,7 @@ struct vgr_graph_slot *vgr_graphs_oldest(struct vgr_graphs *g, const struct vgr_
 /* Says that slot `i` is being run. */
 static inline void vgr_graphs_use(struct vgr_graphs *g, uint32_t i)
 {
+    g->turns += i != g->last;
     g->slot[g->last].next = i;
     g->slot[i].stamp = ++g->clock;
     g->last = i;

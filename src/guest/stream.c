@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest/advice.h"
 #include "guest/cgraph.h"
 #include "guest/device.h"
 #include "guest/graph.h"
@@ -256,6 +257,7 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     vgr_count(q->conn->counters.graphs_run, 1);
     vgr_count(q->conn->counters.graphs_same, same);
     vgr_count(q->conn->counters.graphs_known, !same && action == VGR_GRAPH_RUN);
+    vgr_advise(s->device, &s->graphs);
     return GGML_STATUS_SUCCESS;
 }
 
