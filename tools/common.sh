@@ -66,6 +66,11 @@ no_gpu_env() {
         CUDA_VISIBLE_DEVICES= "$@"
 }
 
+# OpenMP's threads (those of GGML's CPU backend) spin for milliseconds when they have nothing to do. A
+# program that computes a part of each graph itself then takes the processors from the host's end, and that
+# from the program. vgr-device gives its workers the same.
+calm_openmp=GOMP_SPINCOUNT=300
+
 # find_device_program: sets $vgr_device
 find_device_program() {
     vgr_device=$build/src/device/vgr-device

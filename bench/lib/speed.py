@@ -87,6 +87,40 @@ def one_program(bench):
                  ["model", "test", *NAMES.values(), "vgr/native", "rpc/native", "vgr/repack"], rows)
 
 
+SPLITS = {"whole": [], "nkvo": ["-nkvo", "1"], "ot_ffn": ["-ot", "ffn_.*=CPU"]}
+
+
+def split_models(bench):
+    """Models of which the program computes a part in each layer. Natively all of it is on the CPU, so
+    there is no other way to be compared with."""
+    args, report, peers = bench.args, bench.report, bench.peers
+    model = bench.preferred("tiny16")
+    _, tokens, repetitions = sizes(args, model)
+    calm = {"GOMP_SPINCOUNT": "300"} if peers.on_cpu else {}
+    names = [p for p in ("native", "ours", "rpc") if p in peers.names]
+    samples = {(s, p): [] for s in SPLITS for p in names}
+    for rounds in report.rounds(args.rounds):
+        for split, options in SPLITS.items():
+            for peer in names:
+                got = peers.bench(peer, bench.models[model], "-p", 0, "-n", tokens, "-r", repetitions,
+                                  *options, **calm).result()
+                if got:
+                    samples[split, peer].append(median(got.tg))
+    rows = []
+    for split in SPLITS:
+        m = {p: median(samples[split, p]) for p in names}
+        over = {p: ratio(m[p], m.get("native")) for p in m}
+        for peer in names:
+            report.put(f"{args.key}.{model}.splits.{split}.{peer}", m[peer])
+            if peer != "native":
+                report.put(f"{args.key}.{model}.splits.{split}.{peer}_over_native", over[peer])
+        rows.append([" ".join(SPLITS[split]) or "all on the device", *(m[p] for p in names), over.get("ours"),
+                     over.get("rpc")])
+    report.table(f"a part of each layer in the program, {model}, tg{tokens} x{repetitions}, tokens a second; "
+                 f"medians of {rounds} rounds in turns",
+                 ["options", *(NAMES[p] for p in names), "vgr/native", "rpc/native"], rows)
+
+
 def several_programs(bench):
     """1, 2, 4 and 8 programs at once. A peer that serves one program after the other shows it: what
     counts is all tokens from the first program's first to the last one's last."""

@@ -47,7 +47,8 @@ struct vgr_conn {
     struct vgr_queue *queue[VGR_MAX_DEVICES]; /* by device; several may have the same */
     pthread_mutex_t pool_lock;
     struct vgr_pool pool; /* of host buffers, behind the queues */
-    uint32_t graphs_per_stream;
+    uint32_t n_streams;   /* atomic; open ones of all queues */
+    uint64_t kept;        /* atomic; tensors in the graphs that the worker keeps */
 
     int failed; /* atomic; sticky */
 
@@ -59,6 +60,7 @@ struct vgr_conn {
     uint32_t ring_size;     /* of queue 0, behind the control page */
     uint32_t reply_off;     /* in the arena */
     struct vgr_reply reply; /* the host's, checked */
+    struct vgr_device_id id[VGR_MAX_DEVICES];
     struct vgr_names own, host;
     struct vgr_names_map map; /* wire numbers to the host's */
     struct vgr_counters counters;

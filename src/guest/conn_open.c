@@ -30,10 +30,10 @@
 #define READY_MS    60000
 
 /* Sanity bounds for what the host may claim. Streams are 16 bits on the wire. */
-#define MAX_HANDLES       65535u
-#define MAX_TENSORS       (1u << 20)
-#define MAX_ALIGNMENT     (1u << 16)
-#define GRAPHS_PER_STREAM 32u
+#define MAX_HANDLES   65535u
+#define MAX_TENSORS   (1u << 20)
+#define MAX_KEPT      (1u << 30)
+#define MAX_ALIGNMENT (1u << 16)
 
 /* A queue has at least so much of the arena. */
 #define QUEUE_MIN (256u << 10)
@@ -197,6 +197,23 @@ static bool check_device(struct vgr_device_info *d)
            d->max_size;
 }
 
+static int parse_ids(struct vgr_conn *c, const uint8_t *copy)
+{
+    const struct vgr_reply *r = &c->reply;
+    uint32_t len = r->n_devices * (uint32_t)sizeof(c->id[0]);
+    char text[sizeof(c->id[0].id)];
+
+    if (!r->ids_off)
+        return 0;
+    if (r->ids_off < sizeof(*r) || r->ids_off % 8 || r->ids_off > REPLY_ROOM - len)
+        return -EPROTO;
+    for (uint32_t i = 0; i < r->n_devices; i++) {
+        memcpy(text, copy + r->ids_off + i * sizeof(text), sizeof(text));
+        vgr_say_clean(c->id[i].id, sizeof(c->id[i].id), text, sizeof(text));
+    }
+    return 0;
+}
+
 static int parse_reply(struct vgr_conn *c, const uint8_t *copy)
 {
     struct vgr_reply *r = &c->reply;
@@ -214,10 +231,13 @@ static int parse_reply(struct vgr_conn *c, const uint8_t *copy)
         if (!check_device(&r->devices[i]))
             return -EPROTO;
     }
+    if (parse_ids(c, copy))
+        return -EPROTO;
     r->max_buffers = (uint32_t)clamp(r->max_buffers, 1, MAX_HANDLES);
     r->max_streams = (uint32_t)clamp(r->max_streams, 1, MAX_HANDLES);
     r->max_graphs = (uint32_t)clamp(r->max_graphs, 1, MAX_HANDLES);
     r->max_tensors = (uint32_t)clamp(r->max_tensors, 1, MAX_TENSORS);
+    r->max_kept = r->max_kept ? clamp(r->max_kept, 1, MAX_KEPT) : VGR_KEPT_DEFAULT;
     return 0;
 }
 
@@ -303,7 +323,6 @@ static int setup(struct vgr_conn *c)
     int err;
 
     vgr_names_map(&c->map, &c->own, &c->host);
-    c->graphs_per_stream = (uint32_t)clamp(r->max_graphs / r->max_streams, 1, GRAPHS_PER_STREAM);
     err = open_queues(c);
     if (err)
         return err;

@@ -193,10 +193,13 @@ static enum ggml_backend_dev_type device_get_type(ggml_backend_dev_t dev)
 
 static void device_get_props(ggml_backend_dev_t dev, struct ggml_backend_dev_props *props)
 {
+    const struct vgr_device *d = dev->context;
+
     *props = (struct ggml_backend_dev_props){
         .name = device_get_name(dev),
         .description = device_get_description(dev),
         .type = device_get_type(dev),
+        .device_id = d->id[0] ? d->id : NULL,
         .caps = {.async = true, .host_buffer = true, .events = true},
     };
 #ifdef VGR_HAVE_MMAP_SUPPORT
@@ -235,12 +238,20 @@ static bool device_offload_op(ggml_backend_dev_t dev, const struct ggml_tensor *
     return vgr_device_ask(dev->context, op, false, &answer) && answer.offload;
 }
 
+/* Programs use one of several devices with the same id. In a machine of its own, a guest may have
+ * another GPU at the address that this one has on the host. */
+static void set_id(struct vgr_device *d, const char *id)
+{
+    snprintf(d->id, sizeof(d->id), "%s%s", id[0] && d->host->node.path[0] ? "host:" : "", id);
+}
+
 void vgr_device_init(struct vgr_device *d, const struct vgr_conn *c, uint32_t index,
                      uint32_t number, ggml_backend_reg_t reg)
 {
     d->host = c->to;
     d->index = index;
     d->info = c->reply.devices[index];
+    set_id(d, c->id[index].id);
     snprintf(d->name, sizeof(d->name), "VirtGPU%u", number);
     snprintf(d->host_name, sizeof(d->host_name), "%s_Host", d->name);
     pthread_mutex_init(&d->cache_lock, NULL);

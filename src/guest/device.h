@@ -20,6 +20,7 @@ struct vgr_device {
     uint32_t index;              /* on the host */
     char name[32];               /* "VirtGPU0" */
     struct vgr_device_info info; /* as first told; GGML holds on to the texts */
+    char id[72];                 /* GGML's device_id; "": not known */
     struct ggml_backend_device dev;
     char host_name[40]; /* "VirtGPU0_Host" */
     struct ggml_backend_buffer_type buft, host_buft;

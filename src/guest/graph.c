@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Encoding and comparing: see graph.h. Choosing is in graph_choose.c.
+ * Encoding and comparing: see graph.h.
  */
 #include "guest/graph.h"
 
@@ -13,38 +13,6 @@
 #include "guest/tensor.h"
 
 #define FIRST_CAP 64u
-
-int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t n_slots,
-                    const struct vgr_queue *queue, const uint32_t *epochs)
-{
-    *g = (struct vgr_graphs){.device = device,
-                             .max_tensors = max_tensors,
-                             .n_slots = n_slots,
-                             .queue = queue,
-                             .epochs = epochs};
-    g->slot = calloc(n_slots, sizeof(*g->slot));
-    return g->slot ? 0 : -ENOMEM;
-}
-
-static void free_body(struct vgr_graph_body *b)
-{
-    free(b->payload);
-    free(b->tensor);
-    free(b->uses);
-    free(b->hash_slot);
-    free(b->image);
-}
-
-void vgr_graphs_free(struct vgr_graphs *g)
-{
-    for (uint32_t i = 0; g->slot && i < g->n_slots; i++)
-        free_body(&g->slot[i].body);
-    free_body(&g->scratch);
-    free(g->slot);
-    free(g->diff);
-    free(g->map);
-    *g = (struct vgr_graphs){0};
-}
 
 /* ---- Room ---- */
 
@@ -390,23 +358,32 @@ static bool same_graph(struct ggml_cgraph *cg, struct vgr_graph_body *b, bool tr
     return true;
 }
 
+/* Is slot `i` this graph? */
+static bool is_same(struct vgr_graphs *g, uint32_t i, const struct vgr_graph_key *key,
+                    struct ggml_cgraph *cg, bool trusted)
+{
+    const struct vgr_graph_key *k = &g->key[i];
+
+    g->looks++;
+    return k->n == key->n && k->first == key->first && k->last == key->last &&
+           vgr_graphs_alive(g, &g->slot[i]) && same_graph(cg, &g->slot[i].body, trusted);
+}
+
 struct vgr_graph_slot *vgr_graphs_same(struct vgr_graphs *g, struct ggml_cgraph *cg, bool trusted)
 {
     struct ggml_tensor **nodes = ggml_graph_nodes(cg);
-    uint32_t n = (uint32_t)ggml_graph_n_nodes(cg);
+    uint32_t n = (uint32_t)ggml_graph_n_nodes(cg), i;
+    struct vgr_graph_key key = {nodes[0], nodes[n - 1], n};
 
-    for (uint32_t k = 0; k < g->n_slots; k++) {
-        /* The one used last is the likeliest. */
-        uint32_t i = (g->last + k) % g->n_slots;
-        struct vgr_graph_slot *s = &g->slot[i];
-
-        if (s->valid && s->body.n_nodes == n && s->body.tensor[0] == nodes[0] &&
-            s->body.tensor[n - 1] == nodes[n - 1] && vgr_graphs_alive(g, s) &&
-            same_graph(cg, &s->body, trusted)) {
-            s->stamp = ++g->clock;
-            g->last = i;
-            return s;
+    if (!g->n_slots)
+        return NULL;
+    i = g->slot[g->last].next;
+    if (!is_same(g, i, &key, cg, trusted)) {
+        for (i = 0; i < g->n_slots && !is_same(g, i, &key, cg, trusted); i++) {
         }
+        if (i == g->n_slots)
+            return NULL;
     }
-    return NULL;
+    vgr_graphs_use(g, i);
+    return &g->slot[i];
 }

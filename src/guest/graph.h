@@ -16,6 +16,11 @@
  *   vgr_graphs_choose()  compares the payload with all slots: equal (RUN), equal in structure with
  *                        few records changed (PATCH), else a slot to DEFINE anew.
  *
+ * Programs whose model is split between devices run many graphs in turn, a graph or two for each layer,
+ * which differ in little more than addresses. The first step finds each of them without a search: every
+ * slot knows which one was used after it the last time. The third step patches no slot that is in use
+ * (graph_choose.c).
+ *
  * So what is served is never stale, whatever addresses, contexts or ids the program reuses. A slot
  * that names a buffer which was freed since is dead, even if the handle is in use again: the worker
  * runs no graph across a free (by a count of frees per handle).
@@ -35,7 +40,8 @@
 
 struct vgr_queue;
 
-#define VGR_GRAPH_BUFFERS 32u /* different buffers in a graph that is kept */
+#define VGR_GRAPH_BUFFERS 32u  /* different buffers in a graph that is kept */
+#define VGR_GRAPHS_GONE   512u /* graphs remembered after they were patched into others */
 
 enum vgr_graph_action {
     VGR_GRAPH_RUN,    /* the worker has it */
@@ -63,17 +69,39 @@ struct vgr_graph_body {
 struct vgr_graph_slot {
     uint32_t handle; /* 0: none yet; the owner assigns it */
     bool valid;      /* the worker has `body` under `handle` */
+    uint32_t held;   /* tensors that the worker keeps under `handle`, valid or not */
+    uint32_t next;   /* the slot that was used after this one the last time */
     uint64_t stamp;  /* of last use */
+    uint64_t hash;   /* of the payload */
     struct vgr_graph_body body;
+};
+
+/* What can be told of a graph at a glance. No graph has n = 0. */
+struct vgr_graph_key {
+    const struct ggml_tensor *first, *last; /* nodes */
+    uint32_t n;                             /* of nodes */
 };
 
 struct vgr_graphs {
     uint32_t device;
     uint32_t max_tensors;
-    uint32_t n_slots;
+    uint32_t n_slots;             /* that exist */
+    uint32_t max_slots, max_kept; /* how many there may be, and tensors in them; may change */
+    uint32_t cap_slots;
     struct vgr_graph_slot *slot;
-    uint32_t last; /* used last */
-    uint64_t clock;
+    struct vgr_graph_key *key; /* of each slot */
+    uint32_t kept;             /* the sum of what the slots hold */
+    uint32_t last;             /* used last */
+    uint64_t clock;            /* graphs that were run */
+    uint64_t window;           /* what was used so many graphs ago or later is in use */
+    uint64_t turns;            /* graphs that were run after another one */
+    uint64_t looks;            /* slots that vgr_graphs_same() has looked at */
+    struct vgr_graph_gone {
+        uint64_t hash; /* 0: unused */
+        uint64_t stamp;
+    } *gone;
+    uint32_t next_gone;
+    uint64_t hash;                 /* of scratch, since choose() */
     const struct vgr_queue *queue; /* compared only */
     const uint32_t *epochs;        /* by buffer handle: count of frees; the queue's */
     struct vgr_graph_body scratch;
@@ -88,9 +116,11 @@ struct vgr_graphs {
     uint32_t map_cap, map_used, map_epoch;
 };
 
-/* Graphs whose tensors lie in buffers of `queue`; `epochs` must outlive it. Returns 0 or -ENOMEM. */
-int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t n_slots,
-                    const struct vgr_queue *queue, const uint32_t *epochs);
+/* Graphs whose tensors lie in buffers of `queue`; `epochs` must outlive it. There are no more than
+ * max_slots slots; if these hold more than max_kept tensors together, old ones have to go
+ * (vgr_graphs_surplus()). Returns 0 or -ENOMEM. */
+int vgr_graphs_init(struct vgr_graphs *g, uint32_t device, uint32_t max_tensors, uint32_t max_slots,
+                    uint32_t max_kept, const struct vgr_queue *queue, const uint32_t *epochs);
 void vgr_graphs_free(struct vgr_graphs *g);
 
 /* The records of a body. */
@@ -118,10 +148,36 @@ bool vgr_graphs_alive(const struct vgr_graphs *g, const struct vgr_graph_slot *s
 int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool placed, bool trusted,
                       const struct ggml_tensor **culprit);
 
-/* What to do with g->scratch, and in which slot. */
+/* What to do with g->scratch, and in which slot. NULL in *slot: no memory. */
 enum vgr_graph_action vgr_graphs_choose(struct vgr_graphs *g, struct vgr_graph_slot **slot);
+
+/* Before g->scratch is defined in `slot`: another slot that has to go first, because the slots would hold
+ * too much; NULL: none. The owner frees the worker's graph, calls vgr_graphs_forget(), and asks again. */
+struct vgr_graph_slot *vgr_graphs_surplus(struct vgr_graphs *g, const struct vgr_graph_slot *slot);
+
+/* Makes the slot as new. Its handle is the caller's. */
+void vgr_graphs_forget(struct vgr_graphs *g, struct vgr_graph_slot *slot);
 
 /* Says that the worker has g->scratch in `slot` now: exchanges the two. */
 void vgr_graphs_commit(struct vgr_graphs *g, struct vgr_graph_slot *slot);
+
+/* A slot whose graph is of no use any more, or that has none; NULL if there is none. */
+struct vgr_graph_slot *vgr_graphs_dead(struct vgr_graphs *g);
+
+/* One slot more, whatever max_slots is; NULL: no memory. Slots may move. */
+struct vgr_graph_slot *vgr_graphs_add(struct vgr_graphs *g);
+
+/* Of the slots that have been used, one whose graph is of no use, else the one not used for the longest time;
+ * not `but`. NULL: there is none. */
+struct vgr_graph_slot *vgr_graphs_oldest(struct vgr_graphs *g, const struct vgr_graph_slot *but);
+
+/* Says that slot `i` is being run. */
+static inline void vgr_graphs_use(struct vgr_graphs *g, uint32_t i)
+{
+    g->turns += i != g->last;
+    g->slot[g->last].next = i;
+    g->slot[i].stamp = ++g->clock;
+    g->last = i;
+}
 
 #endif

@@ -69,6 +69,7 @@ struct vgr_queue {
     } pending[VGR_QUEUE_PENDING];
     uint32_t pending_first, pending_next;
     struct vgr_handles buffers, streams, graphs;
+    uint32_t n_streams;     /* that are open; atomic for those without the lock */
     uint32_t *buffer_epoch; /* by handle: times that it was freed */
 
     uint64_t sent;    /* atomic; ring.seq for those without the lock */

@@ -19,9 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest/advice.h"
 #include "guest/cgraph.h"
 #include "guest/device.h"
 #include "guest/graph.h"
+#include "guest/graph_send.h"
 #include "guest/log.h"
 #include "guest/order.h"
 #include "guest/tensor.h"
@@ -60,6 +62,13 @@ static void stream_synchronize(ggml_backend_t backend)
     vgr_queue_wait(s->queue, s->last);
 }
 
+/* With the queue locked. */
+static void count_stream(struct vgr_queue *q, int n)
+{
+    q->n_streams += (uint32_t)n;
+    __atomic_add_fetch(&q->conn->n_streams, (uint32_t)n, __ATOMIC_RELAXED);
+}
+
 static void stream_free(ggml_backend_t backend)
 {
     struct vgr_stream *s = backend->context;
@@ -68,18 +77,10 @@ static void stream_free(ggml_backend_t backend)
 
     stream_synchronize(backend);
     if (vgr_queue_lock(q)) {
-        for (uint32_t i = 0; i < s->graphs.n_slots; i++) {
-            struct vgr_cmd_handle free_graph = {.h.op = VGR_CMD_GRAPH_FREE,
-                                                .handle = s->graphs.slot[i].handle};
-
-            if (!free_graph.handle)
-                continue;
-            if (s->graphs.slot[i].valid)
-                vgr_queue_push(q, &free_graph, sizeof(free_graph), NULL, 0);
-            vgr_handles_give(&q->graphs, free_graph.handle);
-        }
+        vgr_graph_drop_all(&s->graphs, q);
         vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
         vgr_handles_give(&q->streams, s->handle);
+        count_stream(q, -1);
         vgr_queue_publish(q);
         vgr_queue_unlock(q);
     }
@@ -200,48 +201,6 @@ static void complain(struct vgr_stream *s, int err, const struct ggml_tensor *cu
     }
 }
 
-/* Sends what choose() decided on. With the queue locked. */
-static int send_graph(struct vgr_stream *s, enum vgr_graph_action action,
-                      struct vgr_graph_slot *slot)
-{
-    struct vgr_queue *q = s->queue;
-    struct vgr_graphs *g = &s->graphs;
-    const struct vgr_tensor *r = vgr_graph_records(&g->scratch);
-    struct vgr_cmd_graph cmd = {.h.op = VGR_CMD_GRAPH_DEFINE};
-    struct vgr_graph_patch *patch;
-    uint32_t block;
-    uint64_t seq;
-    void *p;
-
-    if (action == VGR_GRAPH_RUN)
-        return 0;
-    if (!slot->handle)
-        slot->handle = vgr_handles_take(&q->graphs);
-    if (!slot->handle)
-        return -ENOMEM;
-    cmd.graph = slot->handle;
-    cmd.data_len = vgr_graph_len(&g->scratch);
-    if (action == VGR_GRAPH_PATCH) {
-        cmd.h.op = VGR_CMD_GRAPH_PATCH;
-        cmd.data_len = g->n_diff * (uint32_t)sizeof(*patch);
-    }
-    p = vgr_queue_alloc(q, cmd.data_len, &cmd.data_off, &block);
-    if (!p)
-        return -E2BIG;
-    if (action == VGR_GRAPH_PATCH) {
-        patch = p;
-        for (uint32_t i = 0; i < g->n_diff; i++)
-            patch[i] = (struct vgr_graph_patch){.index = g->diff[i], .tensor = r[g->diff[i]]};
-        vgr_count(q->conn->counters.graphs_patched, 1);
-    } else {
-        memcpy(p, g->scratch.payload, cmd.data_len);
-        vgr_count(q->conn->counters.graphs_defined, 1);
-    }
-    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
-    vgr_queue_sent(q, block, cmd.data_len, seq);
-    return seq ? 0 : -EIO;
-}
-
 static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml_cgraph *cg)
 {
     struct vgr_stream *s = backend->context;
@@ -267,13 +226,18 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
             complain(s, err, culprit);
             return GGML_STATUS_FAILED;
         }
+        vgr_graph_limits(&s->graphs, q);
         action = vgr_graphs_choose(&s->graphs, &slot);
+        if (!slot) {
+            complain(s, -ENOMEM, culprit);
+            return GGML_STATUS_ALLOC_FAILED;
+        }
     }
 
     if (!vgr_queue_lock(q))
         return GGML_STATUS_FAILED;
     if (!same)
-        err = send_graph(s, action, slot);
+        err = vgr_graph_send(&s->graphs, q, action, slot);
     if (!err) {
         run.graph = slot->handle;
         seq = vgr_queue_push(q, &run, sizeof(run), NULL, 0);
@@ -293,6 +257,7 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
     vgr_count(q->conn->counters.graphs_run, 1);
     vgr_count(q->conn->counters.graphs_same, same);
     vgr_count(q->conn->counters.graphs_known, !same && action == VGR_GRAPH_RUN);
+    vgr_advise(s->device, &s->graphs);
     return GGML_STATUS_SUCCESS;
 }
 
@@ -408,14 +373,15 @@ ggml_backend_t vgr_stream_new(ggml_backend_dev_t dev, const char *params)
     struct vgr_stream *s = calloc(1, sizeof(*s));
 
     if (!c || !backend || !s ||
-        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, c->graphs_per_stream, q,
-                        q->buffer_epoch))
+        vgr_graphs_init(&s->graphs, d->index, c->reply.max_tensors, 1, 0, q, q->buffer_epoch))
         goto fail;
     if (!vgr_queue_lock(q))
         goto fail;
     cmd.stream = vgr_handles_take(&q->streams);
-    if (cmd.stream)
+    if (cmd.stream) {
+        count_stream(q, 1);
         vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    }
     vgr_queue_unlock(q);
     if (!cmd.stream) {
         vgr_say_error("%s: no more than %u backends at once", d->name, q->streams.max);

@@ -288,8 +288,17 @@ struct vgr_device_info {
 };
 static_assert(sizeof(struct vgr_device_info) == 232, "wire");
 
+#define VGR_KEPT_DEFAULT (2u << 20) /* of hosts that do not say */
+
+/* What tells a device from others of the host, whatever backend it is reached through: a PCI address in
+ * most cases. Two devices of the same id are one GPU. Empty: not known. */
+struct vgr_device_id {
+    char id[64]; /* NUL-terminated */
+};
+static_assert(sizeof(struct vgr_device_id) == 64, "wire");
+
 /* At hello.reply_off when state becomes READY; the dictionary of the host follows at dict_off,
- * counted from the start of this struct. */
+ * counted from the start of this struct, as is ids_off. */
 struct vgr_reply {
     uint32_t magic;
     uint32_t version; /* the version both speak now */
@@ -301,7 +310,10 @@ struct vgr_reply {
     uint32_t max_tensors; /* in one graph */
     uint32_t dict_off;
     uint32_t dict_len;
-    uint64_t reserved[3];
+    uint64_t max_kept; /* tensors in all graphs of all queues; 0: VGR_KEPT_DEFAULT */
+    uint32_t ids_off;  /* of n_devices of struct vgr_device_id, a multiple of 8; 0: none */
+    uint32_t reserved;
+    uint64_t reserved2;
     struct vgr_device_info devices[VGR_MAX_DEVICES];
 };
 static_assert(sizeof(struct vgr_reply) == 64 + 16 * 232, "wire");

@@ -52,6 +52,7 @@ static int add(struct vgr_backends *b, ggml_backend_dev_t dev)
     d->dev = dev;
     d->buft = ggml_backend_dev_buffer_type(dev);
     d->async = props.caps.async;
+    snprintf(d->id, sizeof(d->id), "%s", props.device_id ? props.device_id : "");
     /* The devices of an RPC server share a connection to it, which knows no threads. */
     d->own_queue = strcmp(ggml_backend_reg_name(ggml_backend_dev_backend_reg(dev)), "RPC") != 0;
     if (!d->buft)
@@ -92,12 +93,33 @@ static int pick_named(struct vgr_backends *b, const char (*names)[64], uint32_t 
     return 0;
 }
 
+/* The device that is this GPU through another backend, or NULL. */
+static const struct vgr_host_device *find_same(const struct vgr_backends *b, ggml_backend_dev_t dev)
+{
+    struct ggml_backend_dev_props props;
+
+    ggml_backend_dev_get_props(dev, &props);
+    for (uint32_t i = 0; props.device_id && props.device_id[0] && i < b->n; i++) {
+        if (!strcmp(b->device[i].id, props.device_id))
+            return &b->device[i];
+    }
+    return NULL;
+}
+
+/* One GPU is offered once, through the backend that GGML loads first, as programs use it natively. */
 static void pick_type(struct vgr_backends *b, enum ggml_backend_dev_type type)
 {
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
         ggml_backend_dev_t dev = ggml_backend_dev_get(i);
+        const struct vgr_host_device *same;
 
-        if (ggml_backend_dev_type(dev) == type)
+        if (ggml_backend_dev_type(dev) != type)
+            continue;
+        same = find_same(b, dev);
+        if (same)
+            vgr_info("%s is the same GPU as %s (%s): not offered, unless it is named",
+                     ggml_backend_dev_name(dev), ggml_backend_dev_name(same->dev), same->id);
+        else
             add(b, dev);
     }
 }
@@ -143,6 +165,12 @@ void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_
     ggml_backend_dev_memory(d->dev, &free, &total);
     info->memory_free = free;
     info->memory_total = total;
+}
+
+void vgr_backends_id(const struct vgr_backends *b, uint32_t i, struct vgr_device_id *id)
+{
+    memset(id, 0, sizeof(*id));
+    snprintf(id->id, sizeof(id->id), "%s", b->device[i].id);
 }
 
 static void make_staging(struct vgr_host_device *d, const struct vgr_arena *arena)

@@ -21,6 +21,7 @@ struct vgr_dma; /* dma.h */
 struct vgr_host_device {
     ggml_backend_dev_t dev;
     ggml_backend_buffer_type_t buft;
+    char id[64];    /* GGML's device_id; "": it has none */
     bool async;     /* its streams run behind: completion needs a synchronize */
     bool own_queue; /* may be used by a thread while another thread uses other devices */
     /* Async devices: memory that the device reads by itself where it offers such (pinned). Only
@@ -44,12 +45,15 @@ struct vgr_backends {
 };
 
 /* Loads GGML's backends and picks devices: those named, in that order, or with n_names == 0 every
- * GPU, or the CPU where there is none. Logs what is wrong. Returns 0, -ENOENT for an unknown name or
+ * GPU once, or the CPU where there is none. Logs what is wrong. Returns 0, -ENOENT for an unknown name or
  * no device at all. Call once per process. */
 int vgr_backends_load(struct vgr_backends *b, const char (*names)[64], uint32_t n_names);
 
 /* Fills the wire's description of device `i`. */
 void vgr_backends_describe(const struct vgr_backends *b, uint32_t i, struct vgr_device_info *info);
+
+/* The same of its id. */
+void vgr_backends_id(const struct vgr_backends *b, uint32_t i, struct vgr_device_id *id);
 
 /* A new stream of device `i` with the thread count of this machine; NULL on failure. The device may write
  * results into `arena` from then on. */

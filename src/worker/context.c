@@ -207,7 +207,10 @@ static int read_dictionary(struct vgr_ctx *c)
 static int write_reply(struct vgr_ctx *c)
 {
     size_t dict_len = vgr_names_size(&c->names);
+    size_t ids_off = sizeof(struct vgr_reply) + ((dict_len + 7) & ~(size_t)7);
+    size_t len = ids_off + c->backends.n * sizeof(struct vgr_device_id);
     uint8_t *at = vgr_arena_heap(&c->arena, c->hello.reply_off, c->hello.reply_cap);
+    struct vgr_device_id id;
     struct vgr_reply r = {
         .magic = VGR_MAGIC,
         .version = VGR_PROTOCOL_VERSION,
@@ -216,18 +219,21 @@ static int write_reply(struct vgr_ctx *c)
         .max_streams = VGR_CTX_MAX_STREAMS,
         .max_graphs = VGR_CTX_MAX_GRAPHS,
         .max_tensors = VGR_CTX_MAX_TENSORS,
+        .max_kept = VGR_CTX_MAX_KEPT,
         .dict_off = sizeof(r),
         .dict_len = (uint32_t)dict_len,
+        .ids_off = (uint32_t)ids_off,
     };
 
-    if (!at || c->hello.reply_off % 8 || sizeof(r) + dict_len > c->hello.reply_cap)
-        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "no room for a reply of %zu bytes",
-                            sizeof(r) + dict_len);
+    if (!at || c->hello.reply_off % 8 || len > c->hello.reply_cap)
+        return vgr_ctx_fail(c, VGR_ERROR_HELLO, "no room for a reply of %zu bytes", len);
     for (uint32_t i = 0; i < c->backends.n; i++) {
         struct vgr_device_info *d = &r.devices[i];
 
         vgr_backends_describe(&c->backends, i, d);
         vgr_memory_clamp(c->memory, &d->memory_free, &d->memory_total);
+        vgr_backends_id(&c->backends, i, &id);
+        memcpy(at + ids_off + i * sizeof(id), &id, sizeof(id));
     }
     memcpy(at, &r, sizeof(r));
     if (vgr_names_write(&c->names, at + sizeof(r), dict_len) < 0)

@@ -45,7 +45,7 @@
 
 #define VGR_CTX_MAX_BUFFERS 4096u
 #define VGR_CTX_MAX_STREAMS 64u
-#define VGR_CTX_MAX_GRAPHS  1024u /* guests share them out among streams: keep it far above these */
+#define VGR_CTX_MAX_GRAPHS  4096u  /* a guest gives an eighth to its first stream, less to others */
 #define VGR_CTX_MAX_TENSORS 65536u /* in one graph */
 /* In all graphs that are kept, in all queues. One takes some 700 bytes, so these are 1.5 GB of the
  * host's memory; 16 graphs of a large language model have 50,000. */

@@ -27,6 +27,19 @@ serve() {
         fail "vgr-device does not listen: $(cat "$VGR_SCRATCH/device.log")"
 }
 
+# A backend of several devices that compute on the CPU (tests/backend/many.c), for the worker or natively.
+many=$build/tests/backend/libggml-many.so
+
+# serve_many OPTION...: as serve, on a host that has them too
+serve_many() {
+    GGML_BACKEND_PATH=$many VK_DRIVER_FILES=/dev/null serve "$@"
+}
+
+# many_natively COMMAND...: runs a program on them
+many_natively() {
+    env -u GGML_VK_VISIBLE_DEVICES VK_DRIVER_FILES=/dev/null GGML_BACKEND_PATH="$many" "$@"
+}
+
 # What a program needs to run on the device that serve starts, and on no other.
 # shellcheck disable=SC2054 # the comma is env's
 on=(setpriv --pdeathsig KILL env --default-signal=INT,QUIT -u GGML_VK_VISIBLE_DEVICES

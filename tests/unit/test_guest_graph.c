@@ -15,6 +15,8 @@
 #include "vgr_test.h"
 
 #define MAX_TENSORS 4096u
+#define SLOTS       4u
+#define KEPT        8192u
 #define HANDLES     64u
 #define BASE        0x10000u
 
@@ -28,7 +30,7 @@ static uint64_t next_address;
 
 static int setup(void **state)
 {
-    struct ggml_init_params params = {.mem_size = 4u << 20, .no_alloc = true};
+    struct ggml_init_params params = {.mem_size = 8u << 20, .no_alloc = true};
     static struct vgr_names names;
 
     vgr_dict_fill(&names);
@@ -39,7 +41,7 @@ static int setup(void **state)
     ggml_buffer.iface.free_buffer = vgr_buffer_free;
     ggml_buffer.context = &buffer;
     next_address = BASE;
-    return vgr_graphs_init(&graphs, 0, MAX_TENSORS, 4, NULL, epochs);
+    return vgr_graphs_init(&graphs, 0, MAX_TENSORS, SLOTS, KEPT, NULL, epochs);
 }
 
 static int teardown(void **state)
@@ -93,13 +95,20 @@ static struct step make_step(float factor)
 static enum vgr_graph_action compute_one(struct ggml_cgraph *g)
 {
     const struct ggml_tensor *culprit;
-    struct vgr_graph_slot *slot;
+    struct vgr_graph_slot *slot, *surplus;
     enum vgr_graph_action action;
 
     if (vgr_graphs_same(&graphs, g, vgr_cgraph_trusted()))
         return VGR_GRAPH_RUN;
     assert_int_equal(vgr_graphs_encode(&graphs, g, true, vgr_cgraph_trusted(), &culprit), 0);
     action = vgr_graphs_choose(&graphs, &slot);
+    assert_non_null(slot);
+    if (action == VGR_GRAPH_DEFINE) {
+        while ((surplus = vgr_graphs_surplus(&graphs, slot))) {
+            assert_ptr_not_equal(surplus, slot);
+            vgr_graphs_forget(&graphs, surplus);
+        }
+    }
     vgr_graphs_commit(&graphs, slot);
     return action;
 }
@@ -232,6 +241,149 @@ static void two_graphs_in_turn_are_only_run(void **state)
         assert_int_equal(compute_one(s.graph), VGR_GRAPH_RUN);
         assert_int_equal(compute_one(other), VGR_GRAPH_RUN);
     }
+}
+
+/* A layer of a model: it computes where the others do, and has a cache of its own. */
+static struct step make_layer(int i)
+{
+    struct step s;
+
+    next_address = BASE;
+    s = make_step(2.0f);
+    s.cache->data = (void *)(uintptr_t)(BASE + 4096u * (1000u + (unsigned)i));
+    place(s.view);
+    return s;
+}
+
+/* Computes the graphs in turn. Returns how many were sent, whole or in part. */
+static int round_of(const struct step *steps, int n, enum vgr_graph_action sent_as)
+{
+    int sent = 0;
+
+    for (int i = 0; i < n; i++) {
+        enum vgr_graph_action action = compute_one(steps[i].graph);
+
+        if (action == VGR_GRAPH_RUN)
+            continue;
+        assert_int_equal(action, sent_as);
+        sent++;
+    }
+    return sent;
+}
+
+/* The layers of a model whose K/V cache is elsewhere (-nkvo): each is another graph, and they differ in
+ * addresses only. Each is sent once, and then found at the first look. */
+static void the_layers_of_a_model_are_only_run(void **state)
+{
+    struct step layer[17];
+    uint64_t looks;
+
+    graphs.max_slots = 512;
+    for (int i = 0; i < 17; i++)
+        layer[i] = make_layer(i);
+    /* Each could be patched into the next. */
+    assert_int_equal(round_of(layer, 17, VGR_GRAPH_DEFINE), 17);
+    assert_int_equal(round_of(layer, 17, VGR_GRAPH_RUN), 0);
+    looks = graphs.looks;
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(round_of(layer, 17, VGR_GRAPH_RUN), 0);
+    assert_int_equal(graphs.looks - looks, 170);
+
+    /* The cache has grown: each is patched in its own place, once. */
+    for (int i = 0; i < 17; i++) {
+        layer[i].view->ne[0] = 8;
+        layer[i].sum->ne[0] = 8;
+    }
+    assert_int_equal(round_of(layer, 17, VGR_GRAPH_PATCH), 17);
+    assert_int_equal(round_of(layer, 17, VGR_GRAPH_RUN), 0);
+    assert_int_equal(graphs.n_slots, 17);
+}
+
+/* More than the first window sees: some take the place of others, and get their own when they come
+ * back. */
+static void many_layers_are_only_run_in_the_end(void **state)
+{
+    static struct step layer[300];
+    int sent = 0;
+
+    graphs.max_slots = 512;
+    for (int i = 0; i < 300; i++)
+        layer[i] = make_layer(i);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 300; i++)
+            sent += compute_one(layer[i].graph) != VGR_GRAPH_RUN;
+    }
+    assert_true(sent >= 300 && sent <= 600);
+    for (int round = 0; round < 3; round++)
+        assert_int_equal(round_of(layer, 300, VGR_GRAPH_RUN), 0);
+}
+
+/* As with a draft and its verification in one context, or with several copies of the inputs. */
+static void graphs_in_the_same_memory_are_only_run_in_the_end(void **state)
+{
+    struct step s = make_step(2.0f);
+    int sent = 0;
+
+    graphs.max_slots = 16;
+    for (int i = 0; i < 40; i++) {
+        s.scaled->op_params[1] = i % 4;
+        sent += compute_one(s.graph) != VGR_GRAPH_RUN;
+    }
+    assert_true(sent >= 4 && sent <= 8);
+    assert_true(graphs.n_slots >= 4 && graphs.n_slots <= 8);
+}
+
+/* A program that builds every graph in other memory, and never the same twice, does not fill all slots. */
+static void passing_graphs_take_few_slots(void **state)
+{
+    int defined = 0;
+
+    graphs.max_slots = 512;
+    for (int i = 0; i < 600; i++)
+        defined += compute_one(make_layer(i).graph) == VGR_GRAPH_DEFINE;
+    assert_int_equal(defined, graphs.n_slots);
+    assert_true(graphs.n_slots >= 1 && graphs.n_slots <= 300);
+}
+
+static void slots_hold_no_more_than_they_may(void **state)
+{
+    struct step s[8];
+
+    graphs.max_slots = 512;
+    graphs.max_kept = 3 * 6 + 1;
+    for (int i = 0; i < 8; i++) {
+        s[i] = make_layer(i);
+        compute_one(s[i].graph);
+        assert_true(graphs.kept >= 6 && graphs.kept <= graphs.max_kept);
+    }
+    assert_int_equal(graphs.n_slots, 3);
+    /* Those used last are there. */
+    assert_int_equal(round_of(s + 5, 3, VGR_GRAPH_RUN), 0);
+    /* One that has more than that may be there alone. */
+    graphs.max_kept = 2;
+    s[1].out->op = GGML_OP_SUB;
+    assert_int_equal(compute_one(s[1].graph), VGR_GRAPH_DEFINE);
+    assert_int_equal(graphs.kept, 6);
+    assert_int_equal(compute_one(s[1].graph), VGR_GRAPH_RUN);
+}
+
+/* The memory of a large graph is not handed on to small ones. */
+static void small_graphs_take_little_memory(void **state)
+{
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 2048, false);
+    struct ggml_tensor *x = leaf(8);
+
+    for (int i = 0; i < 1000; i++)
+        x = place(ggml_sqr(ctx, x));
+    ggml_build_forward_expand(g, x);
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    for (int i = 0; i < 8; i++) {
+        compute_one(make_step(2.0f).graph);
+        assert_true(graphs.slot[graphs.last].body.cap >= 6 &&
+                    graphs.slot[graphs.last].body.cap <= 64);
+    }
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
 }
 
 static void a_graph_across_a_freed_buffer_is_defined_anew(void **state)
@@ -447,6 +599,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_moved_view_is_patched, setup, teardown),
         cmocka_unit_test_setup_teardown(every_change_is_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(two_graphs_in_turn_are_only_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_layers_of_a_model_are_only_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_layers_are_only_run_in_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(graphs_in_the_same_memory_are_only_run_in_the_end, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(passing_graphs_take_few_slots, setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_hold_no_more_than_they_may, setup, teardown),
+        cmocka_unit_test_setup_teardown(small_graphs_take_little_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(a_graph_across_a_freed_buffer_is_defined_anew, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(another_buffer_at_the_same_address_is_seen, setup,
