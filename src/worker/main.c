@@ -101,6 +101,7 @@ static int list_devices(int argc, char **argv)
     static struct vgr_backends backends;
     uint32_t n = 0;
 
+    vgr_log_init("vgr-worker", VGR_LOG_INFO); /* what is left out, and why */
     for (int i = 2; i < argc; i++) {
         if (n == VGR_BOOT_MAX_DEVICES || strlen(argv[i]) >= sizeof(names[0])) {
             fprintf(stderr, "vgr-worker: too many or too long device names\n");

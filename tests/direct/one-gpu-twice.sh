@@ -41,6 +41,10 @@ try 0000:01:00.0,0000:01:00.0,0000:02:00.0 3 2 "${all[@]}"
 try 0000:01:00.0,0000:01:00.0,0000:02:00.0 2 2
 try 0000:01:00.0,0000:02:00.0,0000:03:00.0 3 3
 try '' 3 3
+GGML_MANY_IDS=0000:01:00.0,0000:01:00.0 many_natively "$vgr_device" --worker "$VGR_WORKER" --list-devices \
+    >"$VGR_SCRATCH/list" 2>&1
+grep -q 'Many1 is the same GPU as Many0 (0000:01:00.0): not offered' "$VGR_SCRATCH/list" ||
+    fail "--list-devices does not say what is left out: $(cat "$VGR_SCRATCH/list")"
 # What is an id is the backend's affair, and what the guest sees of it is text.
 try $'a\nb,a\nb,c' 2 2
 echo "$tried sets of ids"
