@@ -145,7 +145,7 @@ int vgr_sandbox_limit_files(unsigned n_devices)
         if (fcntl(fd, F_GETFD) >= 0)
             open = (rlim_t)fd + 1;
     }
-    return limit(RLIMIT_NOFILE, open + SPARE_FILES + SPARE_FILES_DEVICE * n_devices);
+    return limit(RLIMIT_NOFILE, open + SPARE_FILES + (rlim_t)SPARE_FILES_DEVICE * n_devices);
 }
 
 int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *config)
