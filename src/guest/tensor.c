@@ -20,36 +20,19 @@ bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
 {
     ggml_backend_buffer_t buffer = t->buffer;
     const struct vgr_buffer *b;
+    uint64_t offset;
 
     if (!buffer && t->view_src)
         buffer = t->view_src->buffer;
     b = vgr_tensor_buffer(buffer);
-    if (b && b->queue == q && t->data) {
-        place->buffer = b->handle;
-        place->offset = (uint64_t)(uintptr_t)t->data - b->base;
+    offset = b ? (uint64_t)(uintptr_t)t->data - b->base : 0;
+    if (b && b->queue == q && t->data && offset <= b->size) {
+        *place =
+            (struct vgr_place){.buffer = b->handle, .offset = offset, .room = b->size - offset};
         return true;
     }
-    place->buffer = 0;
-    place->offset = 0;
+    *place = (struct vgr_place){0};
     return !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
-}
-
-static bool is_view(enum ggml_op op)
-{
-    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE ||
-           op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
-}
-
-bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t)
-{
-    const struct vgr_buffer *b;
-
-    if (ggml_is_empty(t))
-        return true;
-    if (!is_view(t->op))
-        return false;
-    b = vgr_tensor_buffer(t->view_src ? t->view_src->buffer : t->buffer);
-    return !b || b->queue != q;
 }
 
 void vgr_tensor_record(struct vgr_tensor *r, const struct ggml_tensor *t,
@@ -164,8 +147,8 @@ uint64_t vgr_tensor_copy(struct vgr_queue *q, const struct ggml_tensor *src,
     if (!other || other->conn != q->conn || src->type != dst->type ||
         !ggml_are_same_shape(src, dst) || !ggml_are_same_stride(src, dst) ||
         !ggml_is_contiguous(src) || !vgr_tensor_place(other, src, &from) ||
-        !vgr_tensor_place(q, dst, &to) || !from.buffer || !to.buffer ||
-        (other == q && overlap(&from, &to, cmd.len)))
+        !vgr_tensor_place(q, dst, &to) || !from.buffer || !to.buffer || cmd.len > from.room ||
+        cmd.len > to.room || (other == q && overlap(&from, &to, cmd.len)))
         return 0;
     cmd.src = from.buffer;
     cmd.src_offset = from.offset;
