@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 int vgr_line_make(int *ours, int *workers)
 {
@@ -12,15 +14,24 @@ int vgr_line_make(int *ours, int *workers)
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
         return -errno;
-    vgr_fds_refuse(ends[0]); /* bytes are all that is taken from it */
-    *ours = ends[0];
-    *workers = ends[1];
+    *ours = vgr_sys_high(ends[0]);
+    *workers = vgr_sys_high(ends[1]);
+    if (*ours < 0 || *workers < 0) {
+        int err = -errno;
+
+        if (*ours >= 0)
+            close(*ours);
+        if (*workers >= 0)
+            close(*workers);
+        return err;
+    }
+    vgr_fds_refuse(*ours); /* bytes are all that is taken from it */
     return 0;
 }
 
 void vgr_line_ring(int end)
 {
-    if (send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if (VGR_SYS_AGAIN(send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0) {
         /* EAGAIN: full, see line.h. Anything else: the worker is gone, which others will notice. */
     }
 }
@@ -28,11 +39,11 @@ void vgr_line_ring(int end)
 int vgr_line_take(int end)
 {
     char bytes[512];
-    ssize_t n = recv(end, bytes, sizeof(bytes), MSG_DONTWAIT);
+    ssize_t n = VGR_SYS_AGAIN(recv(end, bytes, sizeof(bytes), MSG_DONTWAIT));
 
     if (n > 0)
         return 1;
     if (!n)
         return -EPIPE;
-    return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    return errno == EAGAIN ? 0 : -errno;
 }

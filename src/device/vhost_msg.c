@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 #define U64         sizeof(uint64_t)
 #define STATE       sizeof(struct vgr_vhost_vring_state)
@@ -165,7 +166,7 @@ int vgr_vhost_reply(int fd, struct vgr_vhost_msg *msg, uint32_t size)
 
     msg->flags = VGR_VHOST_VERSION | VGR_VHOST_REPLY;
     msg->size = size;
-    n = sendmsg(fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);
+    n = VGR_SYS_AGAIN(sendmsg(fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL));
     if (n < 0)
         return -errno;
     return n == (ssize_t)(VGR_VHOST_HEADER + size) ? 0 : -EPIPE;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 /* ---- Limits ---- */
 
@@ -161,7 +162,7 @@ static void ready(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_worker_log *l = vgr_container_of(w, struct vgr_worker_log, watch);
     char buf[VGR_WORKER_LOG_TURN];
-    ssize_t n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    ssize_t n = VGR_SYS_AGAIN(recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT));
 
     vgr_loop_charge(l->loop, VGR_WORK_CALLS, 1);
     if (!n) {
@@ -219,7 +220,8 @@ void vgr_worker_log_close(struct vgr_worker_log *l)
 
     if (!l->loop)
         return;
-    while (rest < VGR_WORKER_LOG_REST && (n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
+    while (rest < VGR_WORKER_LOG_REST && 
+           (n = VGR_SYS_AGAIN(recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT))) > 0) {
         add(l, buf, (size_t)n);
         rest += (size_t)n;
     }

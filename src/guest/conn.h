@@ -66,6 +66,7 @@ struct vgr_conn {
     struct vgr_conn *older; /* conn_life.c's */
     uint32_t holders;
     uint64_t serial; /* counts connections, from 1 */
+    bool inherited;  /* the parent process's */
 };
 
 /* The queue of a device if it is not that of a device before it, else NULL: for going through all. */

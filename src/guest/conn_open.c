@@ -14,6 +14,7 @@
 #include "guest/conn.h"
 #include "guest/dict.h"
 #include "guest/log.h"
+#include "protocol/sys.h"
 
 #define PAGE 4096u
 
@@ -141,7 +142,7 @@ static int wait_ready(struct vgr_conn *c)
 {
     const struct vgr_control *ctl = (const struct vgr_control *)c->transport.arena;
     int64_t start = now_ms();
-    struct timespec pause = {.tv_nsec = 200000};
+    int64_t pause = 200000;
     char text[VGR_CONTROL_TEXT];
     const char *what;
 
@@ -175,9 +176,9 @@ static int wait_ready(struct vgr_conn *c)
             what = "the host takes too long to start";
             break;
         }
-        nanosleep(&pause, NULL);
-        if (pause.tv_nsec < 5000000)
-            pause.tv_nsec *= 2;
+        vgr_sys_nap(pause);
+        if (pause < 5000000)
+            pause *= 2;
     }
     vgr_say_error("%s", what);
     return -ETIMEDOUT;

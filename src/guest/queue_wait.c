@@ -215,7 +215,9 @@ static bool nap(struct vgr_queue *q, uint64_t seq, int64_t until)
     vgr_count(q->conn->counters.naps, 1);
     if (q->conn->transport.ops->sleep_is_cheap)
         return sleep_until(q, seq, until);
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+    /* Woken early by a signal, it would poll for the rest of the time. */
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR) {
+    }
     return reached(q, seq);
 }
 
