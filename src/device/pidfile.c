@@ -59,8 +59,7 @@ int vgr_pidfile_write(struct vgr_pidfile *p, const char *path, char *why, size_t
     p->path = path;
     p->fd = -1;
     /* Not blocking: it could be a FIFO. The user's alone: whoever can read it could lock it. */
-    fd = VGR_SYS_AGAIN(
-        open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+    fd = VGR_SYS_AGAIN(open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
     if (fd < 0) {
         int err = errno;
 

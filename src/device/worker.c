@@ -396,8 +396,7 @@ static int run(const char *path, char *const *argv, int boot_fd)
         /* A descriptor that is in its place already stays there, but for its flag. */
         if (boot_fd == VGR_BOOT_FD && fcntl(boot_fd, F_SETFD, 0))
             _exit(127);
-        if (boot_fd >= 0 && boot_fd != VGR_BOOT_FD &&
-            VGR_SYS_AGAIN(dup2(boot_fd, VGR_BOOT_FD)) < 0)
+        if (boot_fd >= 0 && boot_fd != VGR_BOOT_FD && VGR_SYS_AGAIN(dup2(boot_fd, VGR_BOOT_FD)) < 0)
             _exit(127);
         execve(path, argv, env);
         vgr_error("cannot run %s: %s", path, strerror(errno));

@@ -220,7 +220,7 @@ void vgr_worker_log_close(struct vgr_worker_log *l)
 
     if (!l->loop)
         return;
-    while (rest < VGR_WORKER_LOG_REST && 
+    while (rest < VGR_WORKER_LOG_REST &&
            (n = VGR_SYS_AGAIN(recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT))) > 0) {
         add(l, buf, (size_t)n);
         rest += (size_t)n;

@@ -161,9 +161,11 @@ bool vgr_links_have_ram(void)
 
 void vgr_link_doorbell(struct vgr_link *l)
 {
-    /* Before it has its line, a worker looks at the ring anyway when it starts. */
+    /* A worker can be asleep before this end of its line is here: the thread may not have run. */
     if (l->line >= 0)
         vgr_line_ring(l->line);
+    else
+        l->rung = true;
 }
 
 void vgr_link_wait(struct vgr_link *l, struct vgr_fence *f)
@@ -246,6 +248,8 @@ static bool take_line(struct vgr_link *l, int line)
         return false;
     pthread_mutex_lock(&vgr_bridge_lock);
     l->line = line;
+    if (l->rung)
+        vgr_line_ring(line);
     pthread_mutex_unlock(&vgr_bridge_lock);
     return true;
 }

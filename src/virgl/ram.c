@@ -114,8 +114,8 @@ static bool is_file(int fd, dev_t dev, ino_t ino)
 /* A duplicate of this process's descriptor of a file. */
 static int open_file(dev_t dev, ino_t ino)
 {
-    int list = vgr_sys_high(
-        VGR_SYS_AGAIN(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    int list =
+        vgr_sys_high(VGR_SYS_AGAIN(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
     DIR *dir = list < 0 ? NULL : fdopendir(list);
     struct dirent *d;
     int fd = -ENODEV;

@@ -24,14 +24,14 @@ limited 512 "$build/tests/direct/interrupted" 100000 64 4 >"$VGR_SCRATCH/out" \
 [ "$(grep -c '^ggml-virtgpu: ' "$VGR_SCRATCH/log")" -eq 1 ] || fail "$(cat "$VGR_SCRATCH/log")"
 stop_serving
 
-# Room for a worker's small files, and not for the log.
+# Room for the files that a worker gets, and not for the log.
 (
-    ulimit -f 1024
+    ulimit -f 16384
     exec setpriv --pdeathsig KILL "$vgr_device" --direct "$socket" --device CPU --log-level debug
 ) >>"$VGR_SCRATCH/device.log" 2>&1 &
 device=$!
 wait_for 10 listening "$socket" || fail "vgr-device with a limit: $(tail -n 3 "$VGR_SCRATCH/device.log")"
-head -c $((1024 * 1024)) /dev/zero >>"$VGR_SCRATCH/device.log"
+truncate -s 16M "$VGR_SCRATCH/device.log"
 on_device "$build/tests/direct/interrupted" 100000 64 4 >"$VGR_SCRATCH/out" 2>"$VGR_SCRATCH/log" ||
     fail "full log: status $?: $(cat "$VGR_SCRATCH/log")"
 stop_serving
