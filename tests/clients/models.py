@@ -240,7 +240,7 @@ def eyes(path):
         "clip.has_vision_encoder": True, "clip.projector_type": "mlp", "clip.use_gelu": True,
         "clip.vision.image_size": size, "clip.vision.patch_size": patch,
         "clip.vision.embedding_length": width, "clip.vision.feed_forward_length": ff,
-        "clip.vision.projection_dim": 256, "clip.vision.block_count": layers + 1,
+        "clip.vision.projection_dim": 256, "clip.vision.block_count": layers,
         "clip.vision.attention.head_count": 4, "clip.vision.attention.layer_norm_epsilon": 1e-5,
         "clip.vision.image_mean": [0.5, 0.5, 0.5], "clip.vision.image_std": [0.5, 0.5, 0.5],
     }, tensors)
