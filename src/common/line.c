@@ -8,11 +8,14 @@
 
 int vgr_line_make(int *ours, int *workers)
 {
+    const int least = 1;
     int ends[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
         return -errno;
     vgr_fds_refuse(ends[0]); /* bytes are all that is taken from it */
+    /* To take a byte wakes whoever waits at the worker's end, once for each: let there be few (cost.h). */
+    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
     *ours = ends[0];
     *workers = ends[1];
     return 0;

@@ -59,6 +59,18 @@ static void fill(int end)
     assert_int_equal(errno, EAGAIN);
 }
 
+/* A worker decides how much it costs to take one. */
+static void few_wake_ups_lie_in_a_line(void **state)
+{
+    struct fixture *f = *state;
+    unsigned n = 0;
+
+    while (send(f->workers, "", 1, MSG_DONTWAIT) == 1)
+        n++;
+    assert_int_equal(errno, EAGAIN);
+    assert_true(n >= 2 && n <= 16);
+}
+
 static void a_full_line_holds_nobody_up(void **state)
 {
     struct fixture *f = *state;
@@ -111,9 +123,8 @@ static void a_closed_end_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rings_are_taken_together),
-        T(a_full_line_holds_nobody_up),
-        T(flags_of_the_other_end_do_not_matter),
+        T(rings_are_taken_together),    T(few_wake_ups_lie_in_a_line),
+        T(a_full_line_holds_nobody_up), T(flags_of_the_other_end_do_not_matter),
         T(a_closed_end_is_told),
     };
 
