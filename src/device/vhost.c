@@ -163,17 +163,11 @@ static int conn_open(struct vgr_vhost *v, int fd)
     return 0;
 }
 
-/* ---- A second VM. What it has sent cannot be dropped here (discard.h). ---- */
+/* ---- Who is not served. What he has sent cannot be dropped here (discard.h). ---- */
 
 static void refused(struct vgr_discard *d)
 {
     vgr_listener_again(&vgr_container_of(d, struct vgr_vhost, refusal)->listener, 0);
-}
-
-/* One is refused at a time; further ones wait until that is done or the VM has gone. */
-static bool takes_more(const struct vgr_vhost *v)
-{
-    return v->fd < 0 || !vgr_discard_busy(&v->refusal);
 }
 
 static void listener_ready(struct vgr_listener *l)
@@ -181,14 +175,14 @@ static void listener_ready(struct vgr_listener *l)
     struct vgr_vhost *v = vgr_container_of(l, struct vgr_vhost, listener);
     int fd;
 
-    while (takes_more(v) && (fd = vgr_listener_next(l)) >= 0) {
-        if (v->fd >= 0) {
+    /* One is refused at a time; further ones wait until that is done. */
+    while (!vgr_discard_busy(&v->refusal) && (fd = vgr_listener_next(l)) >= 0) {
+        if (v->fd >= 0)
             vgr_log_often(&v->log, VGR_LOG_WARN,
                           "%s: a second VM is refused: start a vgr-device for each", l->path);
-            vgr_discard(&v->refusal, v->loop, fd, refused);
-        } else if (conn_open(v, fd)) {
-            close(fd);
-        }
+        else if (!conn_open(v, fd))
+            continue;
+        vgr_discard(&v->refusal, v->loop, fd, refused);
     }
 }
 
