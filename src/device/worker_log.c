@@ -157,6 +157,8 @@ static void pause_ended(struct vgr_timer *t)
         vgr_timer_set(l->loop, &l->pause, VGR_WORKER_LOG_PAUSE_MS, pause_ended);
 }
 
+static void finish(struct vgr_worker_log *l);
+
 static void ready(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_worker_log *l = vgr_container_of(w, struct vgr_worker_log, watch);
@@ -168,9 +170,12 @@ static void ready(struct vgr_watch *w, uint32_t events)
     n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
     costly = vgr_cost_end(&l->cost);
     vgr_loop_charge(l->loop, VGR_WORK_CALLS, 1);
-    if (costly)
+    if (costly) {
         vgr_warn("vgr-worker[%u]: its log is closed: to read it took too long", l->number);
-    if (!n || costly) {
+        finish(l);
+        return;
+    }
+    if (!n) {
         vgr_worker_log_close(l);
         return;
     }
@@ -216,21 +221,11 @@ int vgr_worker_log_open(struct vgr_worker_log *l, struct vgr_loop *loop,
     return s[1];
 }
 
-void vgr_worker_log_close(struct vgr_worker_log *l)
+/* Closes it, whatever is left in the socket. */
+static void finish(struct vgr_worker_log *l)
 {
-    char buf[VGR_WORKER_LOG_TURN];
-    size_t rest = 0;
     unsigned unused;
-    ssize_t n;
 
-    if (!l->loop)
-        return;
-    while (rest < VGR_WORKER_LOG_REST && (n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
-        add(l, buf, (size_t)n);
-        rest += (size_t)n;
-    }
-    vgr_loop_charge(l->loop, VGR_WORK_CALLS, rest / sizeof(buf) + 1);
-    vgr_loop_charge(l->loop, VGR_WORK_BYTES, rest);
     end_line(l);
     if (l->left_out)
         write_tail(l);
@@ -241,4 +236,21 @@ void vgr_worker_log_close(struct vgr_worker_log *l)
     vgr_loop_del(l->loop, &l->watch);
     close(l->fd);
     l->loop = NULL;
+}
+
+void vgr_worker_log_close(struct vgr_worker_log *l)
+{
+    char buf[VGR_WORKER_LOG_TURN];
+    size_t rest = 0;
+    ssize_t n;
+
+    if (!l->loop)
+        return;
+    while (rest < VGR_WORKER_LOG_REST && (n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
+        add(l, buf, (size_t)n);
+        rest += (size_t)n;
+    }
+    vgr_loop_charge(l->loop, VGR_WORK_CALLS, rest / sizeof(buf) + 1);
+    vgr_loop_charge(l->loop, VGR_WORK_BYTES, rest);
+    finish(l);
 }
