@@ -51,7 +51,9 @@ def program():
 
 def rows(command, device, args, log):
     """(architecture, configuration) -> what the row says of it, without the device's name"""
-    command = command + [program(), "-b", device, "-s", str(args.seed)]
+    # The program prints through a thread that it does not wait for: see tools/llama-whole.
+    flush = os.path.join(os.environ.get("VGR_BUILD", os.path.join(TOP, "build", "obj")), "tools", "libllama-whole.so")
+    command = command + ["env", "LD_PRELOAD=" + flush, program(), "-b", device, "-s", str(args.seed)]
     if args.archs:
         command += ["-a", args.archs]
     # Both sides of vgr share the processors: OpenMP's threads are not to spin after their work.
