@@ -5,7 +5,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <string.h>
 
 #include "worker/boot.h"
 #include "worker/sandbox_table.h"

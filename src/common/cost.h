@@ -25,6 +25,9 @@
 #define VGR_COST_MEASURED 1000u    /* calls, after one that was long by the clock */
 #define VGR_COST_LONG     3u       /* of these, by the time of the thread: too many */
 
+/* Why, for the guest and the log. */
+#define VGR_COST_TEXT "the context's worker made system calls of the host slow"
+
 /* Of all calls on what one other holds, by one thread at a time. All 0: there were none. */
 struct vgr_cost {
     uint64_t began; /* ns */

@@ -199,7 +199,7 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
     got = vgr_line_take(watch->fd);
     vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
     if (vgr_cost_end(&c->cost))
-        vgr_worker_over_limit(&c->worker, VGR_WORKER_COSTLY);
+        vgr_worker_over_limit(&c->worker, VGR_COST_TEXT);
     if (got < 0)
         close_line(c); /* the worker has closed its end: it will not wake anybody */
     if (got <= 0)
@@ -222,7 +222,7 @@ void vgr_context_doorbell(struct vgr_context *c)
     vgr_cost_begin(&c->cost);
     vgr_line_ring(c->line.fd);
     if (vgr_cost_end(&c->cost))
-        vgr_worker_over_limit(&c->worker, VGR_WORKER_COSTLY);
+        vgr_worker_over_limit(&c->worker, VGR_COST_TEXT);
 }
 
 struct vgr_held *vgr_context_wait(struct vgr_context *c)

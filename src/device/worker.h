@@ -147,9 +147,6 @@ void vgr_worker_add(const struct vgr_worker *w, uint64_t *sum);
 /* Adds what a worker counted to the sums of its pool: for worker.c, once it has ended. */
 void vgr_worker_keep(struct vgr_worker *w);
 
-/* Of vgr_cost_end(), for vgr_worker_over_limit(). */
-#define VGR_WORKER_COSTLY "the context's worker made system calls of the host slow"
-
 /* Kills it because it has passed a limit, which `text` says: to the log, and to the guest at its end. No-op
  * for one that was killed before. */
 void vgr_worker_over_limit(struct vgr_worker *w, const char *text);

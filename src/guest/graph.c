@@ -117,18 +117,25 @@ static void note_buffer(struct vgr_graphs *g, struct vgr_graph_body *b, uint32_t
     b->n_buffers++;
 }
 
-/* Writes the record of `t` at `index`, without references. */
-static int add_record(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t index, bool leaf)
+/* Writes the record of `t`, which is at `place`, at `index`, without references. */
+static void put_record(struct vgr_graphs *g, const struct ggml_tensor *t,
+                       const struct vgr_place *place, uint32_t index, bool leaf)
 {
     struct vgr_graph_body *b = &g->scratch;
+
+    note_buffer(g, b, place->buffer);
+    vgr_tensor_record(&vgr_graph_records(b)[index], t, place, leaf);
+    b->tensor[index] = t;
+    memcpy(b->image[index], t, sizeof(b->image[index]));
+}
+
+static int add_record(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t index, bool leaf)
+{
     struct vgr_place place = {0};
 
     if (g->placed && !vgr_tensor_place(g->queue, t, &place))
         return -EFAULT;
-    note_buffer(g, b, place.buffer);
-    vgr_tensor_record(&vgr_graph_records(b)[index], t, &place, leaf);
-    b->tensor[index] = t;
-    memcpy(b->image[index], t, sizeof(b->image[index]));
+    put_record(g, t, &place, index, leaf);
     return 0;
 }
 
@@ -199,18 +206,14 @@ static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t sel
  * it has no elements. Then it keeps its place, since backends look at the buffer first. */
 static void add_inert(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self)
 {
-    struct vgr_graph_body *b = &g->scratch;
-    struct vgr_tensor *r = &vgr_graph_records(b)[self];
+    struct vgr_tensor *r = &vgr_graph_records(&g->scratch)[self];
     struct vgr_place place;
 
     vgr_tensor_place(g->queue, t, &place);
-    note_buffer(g, b, place.buffer);
-    vgr_tensor_record(r, t, &place, true);
+    put_record(g, t, &place, self, true);
     r->view_offs = 0;
     if (!ggml_is_empty(t))
         memset(r->ne, 0, sizeof(r->ne));
-    b->tensor[self] = t;
-    memcpy(b->image[self], t, sizeof(b->image[self]));
 }
 
 static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self,

@@ -162,10 +162,12 @@ static struct vgr_graph_slot *find_place(struct vgr_graphs *g, bool *patch)
         if (s)
             return s;
     }
-    if (!s)
+    *patch = s;
+    if (!s) {
         s = vgr_graphs_oldest(g, NULL);
-    if (s)
-        *patch = is_similar(g, s) && diff_room(g, g->scratch.n_tensors);
+        *patch = s && is_similar(g, s);
+    }
+    *patch = *patch && diff_room(g, g->scratch.n_tensors);
     return s;
 }
 

@@ -163,7 +163,7 @@ bool vgr_links_have_ram(void)
 static void too_costly(struct vgr_link *l)
 {
     if (!l->ending)
-        tell(l, VGR_ERROR_LIMIT, "the context's worker made system calls of the host slow");
+        tell(l, VGR_ERROR_LIMIT, VGR_COST_TEXT);
     vgr_link_end(l);
 }
 

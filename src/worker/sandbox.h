@@ -39,7 +39,8 @@ struct vgr_sandbox {
 };
 
 /* First stage; to be called in a process of one thread. Sets no_new_privs, ends the process with its
- * parent and makes it the kernel's first choice where memory ends, in every mode. Returns 0, or -errno after an error line: then the worker must not go on. */
+ * parent and makes it the kernel's first choice where memory ends, in every mode. Returns 0, or -errno after
+ * an error line: then the worker must not go on. */
 int vgr_sandbox_begin(struct vgr_sandbox *sb, const struct vgr_boot_sandbox *config);
 
 /* Second stage, for a worker with `n_devices` devices. `refused` is called from a signal handler, in any
