@@ -169,7 +169,8 @@ static void too_costly(struct vgr_link *l)
 
 void vgr_link_doorbell(struct vgr_link *l)
 {
-    /* Before it has its line, a worker looks at the ring anyway when it starts. */
+    /* A worker can be asleep before this end of its line is here: the thread may not have run. */
+    l->rung |= l->line < 0;
     if (l->line < 0 || l->ending)
         return;
     vgr_cost_begin(&l->ring_cost);
@@ -264,6 +265,8 @@ static bool take_line(struct vgr_link *l, int line)
         return false;
     pthread_mutex_lock(&vgr_bridge_lock);
     l->line = line;
+    if (l->rung)
+        vgr_line_ring(line);
     pthread_mutex_unlock(&vgr_bridge_lock);
     return true;
 }

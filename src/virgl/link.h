@@ -42,6 +42,7 @@ struct vgr_link {
     uint64_t wait_until;                /* vgr_now_ms() */
     struct vgr_fence *life;             /* held until the worker is gone */
     bool woken;                         /* a wake-up that no fence was held for */
+    bool rung;                          /* before there was a line */
 };
 
 /* How many links there may be, and as many blobs of ours: VGR_BRIDGE_MAX_CONTEXTS, or less, so that a guest

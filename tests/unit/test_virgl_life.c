@@ -67,6 +67,21 @@ static void pages_are_free_when_they_are_taken(void **state)
     UNTIL_TRUE(!workers(NULL));
 }
 
+/* It may come before the bridge's thread has seen the context. */
+static void an_early_doorbell_is_heard(void **state)
+{
+    for (uint32_t ctx = 1; ctx <= 3; ctx++) {
+        assert_int_equal(mon_claimed(ctx), 0);
+        assert_int_equal(mon_resource(ctx, ctx, (ctx - 1) * ARENA, ARENA), 0);
+        control_at(ctx)->hello.features = FAKE_FAIL; /* what the worker does when it hears one */
+        assert_int_equal(mon_submit(ctx, VGR_SUBMIT_OPEN, ctx, ARENA), 0);
+        assert_int_equal(mon_submit(ctx, VGR_SUBMIT_DOORBELL, 0, 0), 0);
+        UNTIL_TRUE(__atomic_load_n(&control_at(ctx)->state, __ATOMIC_ACQUIRE) == VGR_STATE_FAILED);
+        assert_string_equal(control_at(ctx)->error_text, "said the worker");
+        virgl_renderer_context_destroy(ctx);
+    }
+}
+
 /* A worker in its guest's hands jams the line: the monitor's thread goes on. */
 static void a_jammed_line_does_not_stop_the_monitor(void **state)
 {
@@ -256,6 +271,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(context_number_is_reused_at_once),
         TEST(pages_are_free_when_they_are_taken),
+        TEST(an_early_doorbell_is_heard),
         TEST(a_jammed_line_does_not_stop_the_monitor),
         TEST(dead_worker_is_told),
         TEST(broker_may_come_back),
