@@ -1,16 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 600 16
+# vgr-test: full 1200 16
 #
-# The same for a VM, whose contexts are virtio-gpu's: two hundred are opened and closed one after the other
-# (at level full a thousand) while somebody kills workers at random, and a tenth as many guest processes
-# are killed while the host computes for them; afterwards vgr-device holds exactly what it held before, and
-# so does the guest's program. With the bridge (VGR_FRONT=virgl), QEMU holds no more of what the bridge makes,
-# too.
+# The same for a VM, whose contexts are virtio-gpu's: a thousand are opened and closed one after the other
+# while somebody kills workers at random, and a tenth as many guest processes are killed while the host
+# computes for them; afterwards vgr-device holds exactly what it held before, and so does the guest's program.
+# With the bridge (VGR_FRONT=virgl), QEMU holds no more of what the bridge makes, too.
 . "$VGR_TOP/tests/soak/lib.sh"
 
-n=200
-[ "$VGR_LEVEL" != full ] || n=1000
+n=1000
 leaves=$((n / 10))
 stats=$VGR_SCRATCH/stats.sock vm_socket=$VGR_SCRATCH/vm.sock
 listen=--socket-path

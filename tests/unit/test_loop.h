@@ -7,10 +7,10 @@
 
 #include "device/loop.h"
 
-/* Serves the events of f->loop until the condition holds, for 5 s at most. */
+/* Serves the events of f->loop until the condition holds, for a minute at most. */
 #define UNTIL(f, condition)                                                                        \
     do {                                                                                           \
-        uint64_t end_ = vgr_now_ms() + 5000;                                                       \
+        uint64_t end_ = vgr_now_ms() + 60000;                                                      \
         while (!(condition)) {                                                                     \
             assert_true(vgr_now_ms() < end_);                                                      \
             vgr_loop_turn(&(f)->loop, 50);                                                         \

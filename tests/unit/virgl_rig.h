@@ -121,7 +121,7 @@ static inline bool workers_sleep(void)
     do {                                                                                           \
         int tries_ = 0;                                                                            \
         while (!(condition)) {                                                                     \
-            assert_true(tries_++ < 2500);                                                          \
+            assert_true(tries_++ < 30000);                                                         \
             usleep(2000);                                                                          \
             virgl_renderer_poll();                                                                 \
         }                                                                                          \

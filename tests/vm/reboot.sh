@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 600 15
+# vgr-test: full 900 15
 #
 # A guest is reset by QEMU and by its own kernel while programs compute, stops programs for longer than any
 # limit and lets them go on, has no memory for an arena, and kills a program to get some; at last QEMU
