@@ -2,6 +2,7 @@
 #include "device/worker_log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -205,6 +206,7 @@ int vgr_worker_log_open(struct vgr_worker_log *l, struct vgr_loop *loop,
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) < 0)
         return -errno;
     setsockopt(s[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    fcntl(s[1], F_SETFL, O_RDWR); /* a worker waits rather than lose lines */
     vgr_fds_refuse(s[0]);
     *l = (struct vgr_worker_log){.loop = loop, .all = all, .fd = s[0], .number = number};
     l->watch.fd = -1;

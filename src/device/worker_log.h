@@ -12,9 +12,10 @@
  * to the flags or the size of its end is its own affair: the two ends have nothing in common.
  *
  * It is a socket and not a pipe, because who reads a pipe waits for a lock that a writer holds while its
- * page faults are served. A socket's writer copies before it takes the lock. Neither end waits for the
- * other: the front reads without waiting, and the worker's end starts in non-blocking mode; what the socket
- * has no room for is lost.
+ * page faults are served. A socket's writer copies before it takes the lock. The front reads without waiting.
+ * A worker may have to wait for the front, so that none of its lines is lost in between: the socket has little
+ * room, since to read it wakes whoever waits for room at the worker's end, once for each small piece that lay
+ * in it.
  *
  * A descriptor that is sent along with bytes would be closed by the front when it reads them, and closing
  * can take as long as its sender likes (a TCP socket that lingers). Linux 6.16 and later refuse to send one
@@ -49,7 +50,7 @@
 #define VGR_WORKER_LOG_LAST      20u   /* lines at a worker's end, if it has used up its own */
 #define VGR_WORKER_LOG_ALL_LINES 1000u /* of all workers at once, then */
 #define VGR_WORKER_LOG_ALL_RATE  10u   /* each second */
-#define VGR_WORKER_LOG_BUFFER    (128u << 10) /* of the socket, as SO_SNDBUF takes it */
+#define VGR_WORKER_LOG_BUFFER    (16u << 10) /* of the socket, as SO_SNDBUF takes it */
 #define VGR_WORKER_LOG_REST      (256u << 10) /* bytes that are read at a worker's end, at most */
 
 /* Lines that may be written: some have been used, and time gives them back. All 0: none is used. */

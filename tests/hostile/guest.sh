@@ -30,7 +30,7 @@ hostile=$1 drawn=$2
 shift 2
 draw frames-before
 # Makes the front as large as it gets: an allocator keeps some of what was freed.
-"$hostile" many- >/dev/null || exit 11
+"$hostile" many- >/run/vgr/first || exit 11
 turn guest-idle host-measured
 "$hostile" "$@" >/run/vgr/report
 echo "$?" >/run/vgr/status
@@ -62,8 +62,8 @@ neighbour=$!
 reached() {
     wait_for "$1" eval "[ -e '$VGR_SCRATCH/hostile/$2' ] || ! kill -0 $hostile 2>/dev/null" || true
     [ -e "$VGR_SCRATCH/hostile/$2" ] || {
-        tail -n 20 "$VGR_SCRATCH/hostile.log"
-        cat "$VGR_SCRATCH/hostile/report" 2>/dev/null
+        grep -v 'virtio_gpu_virgl_process_cmd: ' "$VGR_SCRATCH/hostile.log" | tail -n 20 || true
+        cat "$VGR_SCRATCH"/hostile/{first,report} 2>/dev/null || true
         fail "the hostile guest did not get to $2"
     }
 }

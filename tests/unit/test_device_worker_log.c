@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,14 @@ struct fixture {
     unsigned before;
 };
 
+/* A worker's end that does not wait, so that one thread can be worker and front. */
+static int open_log(struct fixture *f, uint32_t number)
+{
+    int fd = vgr_worker_log_open(&f->log, &f->loop, &f->all, number);
+
+    return fd < 0 || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 ? -1 : fd;
+}
+
 static int setup(void **state)
 {
     static struct fixture f;
@@ -51,7 +60,7 @@ static int setup(void **state)
     vgr_log_init("vgr-device", VGR_LOG_INFO);
     if (vgr_loop_init(&f.loop) || dup2(f.file, STDERR_FILENO) < 0)
         return -1;
-    f.worker = vgr_worker_log_open(&f.log, &f.loop, &f.all, 7);
+    f.worker = open_log(&f, 7);
     *state = &f;
     return f.worker < 0;
 }
@@ -229,6 +238,45 @@ static void a_flood_is_cut_and_its_end_is_kept(void **state)
     free(text);
 }
 
+#define PATIENT_LINES 2000
+
+static void *print_lines(void *end)
+{
+    int fd = *(const int *)end;
+
+    for (unsigned i = 0; i < PATIENT_LINES; i++) {
+        if (dprintf(fd, "line %u\n", i) < 0)
+            return NULL;
+    }
+    return end;
+}
+
+/* The socket has room for some tens of lines. */
+static void a_worker_waits_rather_than_lose_lines(void **state)
+{
+    struct fixture *f = *state;
+    unsigned shown, more;
+    pthread_t thread;
+    void *printed;
+    char *text;
+
+    vgr_worker_log_close(&f->log);
+    close(f->worker);
+    f->worker = vgr_worker_log_open(&f->log, &f->loop, &f->all, 7);
+    assert_int_equal(pthread_create(&thread, NULL, print_lines, &f->worker), 0);
+    while (pthread_tryjoin_np(thread, &printed)) {
+        f->log.charged = 0; /* or this takes seconds */
+        vgr_loop_turn(&f->loop, 10);
+    }
+    assert_non_null(printed);
+    vgr_worker_log_close(&f->log);
+    text = news(f);
+    shown = count(text, "vgr-worker[7]: ");
+    left_out(text, &more);
+    assert_int_equal(shown + more, PATIENT_LINES);
+    free(text);
+}
+
 static void lines_come_back_with_time(void **state)
 {
     struct fixture *f = *state;
@@ -262,7 +310,7 @@ static void debugging_shows_more(void **state)
     vgr_worker_log_close(&f->log);
     close(f->worker);
     vgr_log_init("vgr-device", VGR_LOG_DEBUG);
-    f->worker = vgr_worker_log_open(&f->log, &f->loop, &f->all, 8);
+    f->worker = open_log(f, 8);
     flood(f, 10 * VGR_WORKER_LOG_LINES);
     READ(f);
     text = news(f);
@@ -280,7 +328,7 @@ static void one_worker_after_the_other_gains_nothing(void **state)
     for (unsigned i = 0; i < n; i++) {
         vgr_worker_log_close(&f->log);
         close(f->worker);
-        f->worker = vgr_worker_log_open(&f->log, &f->loop, &f->all, 7);
+        f->worker = open_log(f, 7);
         flood(f, 2 * VGR_WORKER_LOG_LINES);
     }
     vgr_worker_log_close(&f->log);
@@ -293,7 +341,7 @@ static void one_worker_after_the_other_gains_nothing(void **state)
     f->all = (struct vgr_worker_log_lines){0};
     for (unsigned i = 0; i < n; i++) {
         close(f->worker);
-        f->worker = vgr_worker_log_open(&f->log, &f->loop, &f->all, 7);
+        f->worker = open_log(f, 7);
         flood(f, 5);
         vgr_worker_log_close(&f->log);
     }
@@ -447,6 +495,7 @@ int main(void)
         T(any_bytes_are_one_line),
         T(a_megabyte_without_an_end_is_one_line),
         T(a_flood_is_cut_and_its_end_is_kept),
+        T(a_worker_waits_rather_than_lose_lines),
         T(lines_come_back_with_time),
         T(debugging_shows_more),
         T(one_worker_after_the_other_gains_nothing),
