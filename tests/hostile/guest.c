@@ -109,17 +109,32 @@ uint32_t guest_settled(const struct guest *g, unsigned ms)
     return VGR_STATE_NONE;
 }
 
-void guest_open(struct guest *g)
+bool guest_let_in(struct guest *g, unsigned ms)
 {
+    uint64_t end = now_ms() + ms;
     uint32_t state;
     int err;
 
-    guest_prepare(g);
-    err = guest_say(g, VGR_SUBMIT_OPEN, NULL);
-    CHECK(!err, "OPEN: %s", strerror(-err));
-    state = guest_settled(g, PATIENCE_MS);
-    CHECK(state == VGR_STATE_READY, "state %u instead of READY, error %u: %.256s", state,
-          g->ctl->error, g->ctl->error_text);
+    for (;;) {
+        guest_prepare(g);
+        err = guest_say(g, VGR_SUBMIT_OPEN, NULL);
+        CHECK(!err, "OPEN: %s", strerror(-err));
+        state = guest_settled(g, PATIENCE_MS);
+        if (state == VGR_STATE_READY)
+            return true;
+        CHECK(state == VGR_STATE_FAILED && g->ctl->error == VGR_ERROR_LIMIT,
+              "state %u instead of READY, error %u: %.256s", state, g->ctl->error,
+              g->ctl->error_text);
+        if (now_ms() >= end)
+            return false;
+        guest_close(g);
+        nap(20);
+    }
+}
+
+void guest_open(struct guest *g)
+{
+    CHECK(guest_let_in(g, PATIENCE_MS), "no room: %.256s", g->ctl->error_text);
 }
 
 void guest_close(struct guest *g)

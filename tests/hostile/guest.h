@@ -120,7 +120,11 @@ void guest_prepare(struct guest *g);
 /* Waits until the context is READY or FAILED, and returns which; NONE after `ms`. */
 uint32_t guest_settled(const struct guest *g, unsigned ms);
 
-/* guest_prepare(), OPEN, READY. */
+/* guest_prepare(), OPEN, READY. False: the limit of contexts is still reached after `ms`, and the context has
+ * FAILED; the workers of contexts that are over take a moment to end. */
+bool guest_let_in(struct guest *g, unsigned ms);
+
+/* The same: there must be room before PATIENCE_MS are over. */
 void guest_open(struct guest *g);
 
 /* Closes the node with all that hangs on it, and unmaps the arena. */

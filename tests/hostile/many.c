@@ -22,19 +22,14 @@ static unsigned many_workers(void)
     for (int round = 0; round < 3; round++) {
         unsigned n = 0;
 
-        for (;; n++, tried++) {
-            uint32_t state;
-
+        /* Workers of an earlier round, or case, need a moment to end. */
+        while (guest_let_in(&g[n], n < limit ? PATIENCE_MS : 0)) {
+            n++;
+            tried++;
             CHECK(n < MOST, "no limit");
-            guest_prepare(&g[n]);
-            CHECK(!guest_say(&g[n], VGR_SUBMIT_OPEN, NULL), "OPEN");
-            state = guest_settled(&g[n], PATIENCE_MS);
-            if (state == VGR_STATE_FAILED)
-                break;
-            CHECK(state == VGR_STATE_READY, "context %u: state %u", n, state);
         }
         guest_fails(&g[n], VGR_ERROR_LIMIT, "limit of");
-        CHECK(n > 1 && (!limit || n == limit), "%u contexts the first time, %u now", limit, n);
+        CHECK(n > 1 && n >= limit, "%u contexts the first time, %u now", limit, n);
         limit = n;
         /* The last one that was let in, and the first one. */
         for (unsigned i = 0; i < n; i += n - 1) {
@@ -43,8 +38,6 @@ static unsigned many_workers(void)
         }
         for (unsigned i = 0; i <= n; i++)
             guest_close(&g[i]);
-        /* A worker needs a moment to end. */
-        nap(1000);
     }
     return tried;
 }
