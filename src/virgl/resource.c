@@ -122,12 +122,12 @@ static bool wait_until(bool (*done)(const struct vgr_bridge_resource *res),
     struct timespec end;
     int err = 0;
 
-    clock_gettime(CLOCK_REALTIME, &end);
+    clock_gettime(CLOCK_MONOTONIC, &end); /* which nobody sets back */
     end.tv_nsec += VGR_BRIDGE_PATIENCE_MS * 1000000L;
     end.tv_sec += end.tv_nsec / 1000000000L;
     end.tv_nsec %= 1000000000L;
     while (!done(res) && !err)
-        err = pthread_cond_timedwait(&vgr_bridge_changed, &vgr_bridge_lock, &end);
+        err = pthread_cond_clockwait(&vgr_bridge_changed, &vgr_bridge_lock, CLOCK_MONOTONIC, &end);
     return done(res);
 }
 

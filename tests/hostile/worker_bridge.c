@@ -44,11 +44,11 @@ static bool monitor_calls(void (*what)(struct guest *g, const size_t *halves), s
     bool ok = false;
 
     *c = (struct call){.run = what, .guest = g, .halves = halves};
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += FRONT_PATIENCE_MS / 1000;
     pthread_mutex_lock(&f->lock);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += FRONT_PATIENCE_MS / 1000;
     if (!f->lost && !pthread_create(&thread, NULL, run, c)) {
-        if (pthread_timedjoin_np(thread, NULL, &end))
+        if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &end))
             f->lost = true; /* the thread stays, and with it what it was given */
         else
             ok = c->well;
