@@ -14,7 +14,7 @@ int vgr_line_make(int *ours, int *workers)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
         return -errno;
     vgr_fds_refuse(ends[0]); /* bytes are all that is taken from it */
-    /* To take a byte wakes whoever waits at the worker's end, once for each: let there be few (cost.h). */
+    /* To free a piece wakes whoever waits at the worker's end: few are left when this end is closed. */
     setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
     *ours = ends[0];
     *workers = ends[1];
@@ -30,8 +30,8 @@ void vgr_line_ring(int end)
 
 int vgr_line_take(int end)
 {
-    char bytes[512];
-    ssize_t n = recv(end, bytes, sizeof(bytes), MSG_DONTWAIT);
+    char byte;
+    ssize_t n = recv(end, &byte, 1, MSG_DONTWAIT);
 
     if (n > 0)
         return 1;

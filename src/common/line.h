@@ -6,8 +6,11 @@
  * -------------------
  *
  * A line is a pair of connected stream sockets. A byte to the worker is a doorbell, a byte from it is a
- * wake-up. What the bytes say does not matter, nor how many there are: whoever finds some takes them all
- * and looks at shared memory.
+ * wake-up. What the bytes say does not matter, nor how many there are: whoever finds some looks at shared
+ * memory.
+ *
+ * To take something from a socket wakes whoever waits at its other end, once for each piece that was sent, and a
+ * call goes on for as long as pieces come. So whoever serves others takes a byte, which is of one piece.
  *
  * A worker may be in the hands of its guest, and the process at the other end serves others too. That one
  * must never wait for the worker, whatever the worker does to what they share. An eventfd cannot promise
@@ -25,7 +28,7 @@ int vgr_line_make(int *ours, int *workers);
  * listens: both are fine. Never waits. Thread-safe. */
 void vgr_line_ring(int end);
 
-/* Takes what has come, of a long queue a part. Returns 1 if there was something, 0 if there was nothing,
+/* Takes a byte of what has come. Returns 1 if there was something, 0 if there was nothing,
  * or -errno (-EPIPE: the other end is closed): then nothing comes any more, and the caller should stop
  * watching. Never waits. */
 int vgr_line_take(int end);

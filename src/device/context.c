@@ -97,13 +97,16 @@ struct vgr_context *vgr_context_new(struct vgr_gpu *gpu)
     if (!c)
         return NULL;
     c->gpu = gpu;
-    c->line.fd = -1;
+    c->line.fd = c->line_fd = -1;
     return c;
 }
 
 static void close_line(struct vgr_context *c)
 {
-    vgr_loop_close(c->gpu->loop, &c->line);
+    vgr_loop_del(c->gpu->loop, &c->line);
+    if (c->line_fd >= 0)
+        close(c->line_fd);
+    c->line_fd = -1;
 }
 
 static void complete_fence(struct vgr_context *c)
@@ -193,15 +196,16 @@ static void tell_over_limit(struct vgr_worker *w)
 static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_context *c = vgr_container_of(watch, struct vgr_context, line);
-    int got;
+    int got = -EPIPE;
 
-    vgr_cost_begin(&c->cost);
-    got = vgr_line_take(watch->fd);
-    vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
-    if (vgr_cost_end(&c->cost))
-        vgr_worker_over_limit(&c->worker, VGR_COST_TEXT);
+    if (!c->worker.killed) {
+        vgr_cost_begin(&c->cost);
+        got = vgr_line_take(watch->fd);
+        vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
+        vgr_worker_cost(&c->worker, vgr_cost_end(&c->cost));
+    }
     if (got < 0)
-        close_line(c); /* the worker has closed its end: it will not wake anybody */
+        vgr_loop_del(c->gpu->loop, watch); /* the worker will not wake anybody any more */
     if (got <= 0)
         return;
     c->worker.front[VGR_FRONT_WAKEUPS]++;
@@ -217,12 +221,11 @@ void vgr_context_doorbell(struct vgr_context *c)
 {
     c->worker.front[VGR_FRONT_DOORBELLS]++;
     vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
-    if (c->line.fd < 0)
+    if (c->line_fd < 0 || c->worker.killed)
         return;
     vgr_cost_begin(&c->cost);
-    vgr_line_ring(c->line.fd);
-    if (vgr_cost_end(&c->cost))
-        vgr_worker_over_limit(&c->worker, VGR_COST_TEXT);
+    vgr_line_ring(c->line_fd);
+    vgr_worker_cost(&c->worker, vgr_cost_end(&c->cost));
 }
 
 struct vgr_held *vgr_context_wait(struct vgr_context *c)
@@ -256,14 +259,12 @@ uint64_t vgr_context_expire(struct vgr_context *c, uint64_t now)
 
 static int start_worker(struct vgr_context *c, struct vgr_worker_job *job)
 {
-    int ours, err = vgr_line_make(&ours, &job->line);
+    int err = vgr_line_make(&c->line_fd, &job->line);
 
     if (err)
         return err;
-    err = vgr_loop_add(c->gpu->loop, &c->line, ours, EPOLLIN, worker_wakes);
-    if (err)
-        close(ours);
-    else
+    err = vgr_loop_add(c->gpu->loop, &c->line, c->line_fd, EPOLLIN, worker_wakes);
+    if (!err)
         err = vgr_worker_start(c->gpu->pool, &c->worker, job, worker_exited);
     close(job->line);
     if (err) {

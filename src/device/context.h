@@ -23,7 +23,8 @@ struct vgr_context {
     struct vgr_resource *arena; /* whose pages the worker has */
     uint64_t *noted;            /* in gpu->record; NULL: not there */
     struct vgr_worker worker;
-    struct vgr_watch line; /* to the worker: wake-ups come, doorbells go */
+    struct vgr_watch line; /* wake-ups come */
+    int line_fd;           /* doorbells go; closed once the worker is gone */
     struct vgr_cost cost;  /* of calls on that */
     bool woken;            /* a wake-up that no fence was held for */
     struct vgr_held fence;

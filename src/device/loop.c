@@ -142,8 +142,9 @@ bool vgr_loop_spent(struct vgr_loop *loop)
 
     if (units >= VGR_LOOP_TURN_UNITS)
         return true;
-    if (units - loop->looked_at < VGR_LOOP_TURN_UNITS / 64)
+    if (!loop->look && units - loop->looked_at < VGR_LOOP_TURN_UNITS / 64)
         return false;
+    loop->look = false;
     if (now_ns() - loop->began_ns >= VGR_LOOP_TURN_MS * UINT64_C(1000000))
         return true; /* and will be at the next look */
     loop->looked_at = units;

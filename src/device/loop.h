@@ -92,6 +92,7 @@ struct vgr_loop {
     struct vgr_again *waiting, *last_waiting;
     uint64_t work[VGR_WORK_KINDS]; /* charged in this turn */
     uint64_t began_ns;             /* this turn; CLOCK_MONOTONIC */
+    bool look;                     /* at the clock, next time */
     uint64_t looked_at;            /* how many units there were when the clock was looked at last */
     struct vgr_loop_record record; /* `turns` counts this one, too */
 };
@@ -123,6 +124,12 @@ uint64_t vgr_loop_units(const struct vgr_loop *loop);
 
 /* True once the turn has done enough. Costs little: the clock is read after some work only. */
 bool vgr_loop_spent(struct vgr_loop *loop);
+
+/* Something has taken longer than its charge says: vgr_loop_spent() looks at the clock next time. */
+static inline void vgr_loop_look(struct vgr_loop *loop)
+{
+    loop->look = true;
+}
 
 /* Has the loop call `go_on` once in its next turn, which begins without waiting. For one that waits
  * already only the callback changes. In the callback it does not wait any more, and may be freed. */

@@ -260,6 +260,11 @@ static void process_ended(struct vgr_watch *watch, uint32_t events)
     w->exited(w, reason);
 }
 
+static void log_read(struct vgr_worker_log *l, enum vgr_cost_found found)
+{
+    vgr_worker_cost(vgr_container_of(l, struct vgr_worker, log), found);
+}
+
 int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
                      const struct vgr_worker_job *job,
                      void (*exited)(struct vgr_worker *w, const char *reason))
@@ -306,6 +311,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
         err = log_fd;
         goto out;
     }
+    w->log.read = log_read;
     sources[n++] = boot_fd;
     sources[n++] = job->line;
     sources[n++] = w->counts_fd;
@@ -373,6 +379,15 @@ void vgr_worker_kill(struct vgr_worker *w)
         return;
     w->killed = true;
     pidfd_send_signal(w->watch.fd, SIGKILL, NULL, 0);
+    vgr_worker_log_rest(&w->log); /* once it is gone, nobody waits at the other end */
+}
+
+void vgr_worker_cost(struct vgr_worker *w, enum vgr_cost_found found)
+{
+    if (found != VGR_COST_SHORT)
+        vgr_loop_look(w->pool->loop);
+    if (found == VGR_COST_TOO_MUCH)
+        vgr_worker_over_limit(w, VGR_COST_TEXT);
 }
 
 void vgr_worker_over_limit(struct vgr_worker *w, const char *text)

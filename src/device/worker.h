@@ -147,11 +147,15 @@ void vgr_worker_add(const struct vgr_worker *w, uint64_t *sum);
 /* Adds what a worker counted to the sums of its pool: for worker.c, once it has ended. */
 void vgr_worker_keep(struct vgr_worker *w);
 
+/* What a call on something that the worker holds has cost (vgr_cost_end()): others get their turn, or the worker
+ * is killed for it. */
+void vgr_worker_cost(struct vgr_worker *w, enum vgr_cost_found found);
+
 /* Kills it because it has passed a limit, which `text` says: to the log, and to the guest at its end. No-op
  * for one that was killed before. */
 void vgr_worker_over_limit(struct vgr_worker *w, const char *text);
 
-/* Sends SIGKILL; `exited` follows later. No-op if it was sent before or the process is gone. */
+/* Sends SIGKILL, and does not read its log any more until `exited`, which follows later. No-op if it was sent before or the process is gone. */
 void vgr_worker_kill(struct vgr_worker *w);
 
 /* True from a successful start to the call of `exited`. */

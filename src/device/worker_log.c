@@ -158,38 +158,43 @@ static void pause_ended(struct vgr_timer *t)
         vgr_timer_set(l->loop, &l->pause, VGR_WORKER_LOG_PAUSE_MS, pause_ended);
 }
 
-static void finish(struct vgr_worker_log *l);
-
-static void ready(struct vgr_watch *w, uint32_t events)
+void vgr_worker_log_rest(struct vgr_worker_log *l)
 {
-    struct vgr_worker_log *l = vgr_container_of(w, struct vgr_worker_log, watch);
-    char buf[VGR_WORKER_LOG_TURN];
-    ssize_t n;
-    bool costly;
+    if (!l->loop)
+        return;
+    vgr_timer_stop(&l->pause);
+    vgr_loop_del(l->loop, &l->watch);
+}
 
-    vgr_cost_begin(&l->cost);
-    n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
-    costly = vgr_cost_end(&l->cost);
+static void charge(struct vgr_worker_log *l, size_t n)
+{
     vgr_loop_charge(l->loop, VGR_WORK_CALLS, 1);
-    if (costly) {
-        vgr_warn("vgr-worker[%u]: its log is closed: to read it took too long", l->number);
-        finish(l);
-        return;
-    }
-    if (!n) {
-        vgr_worker_log_close(l);
-        return;
-    }
-    if (n > 0) {
-        vgr_loop_charge(l->loop, VGR_WORK_BYTES, (uint64_t)n);
-        add(l, buf, (size_t)n);
-    }
-    /* One that is ready and has nothing to read (out-of-band bytes do that) is charged, too. */
-    l->charged += n > 1024 ? (unsigned)n : 1024;
+    vgr_loop_charge(l->loop, VGR_WORK_BYTES, n);
+    l->charged += n > VGR_WORKER_LOG_LEAST ? (unsigned)n : VGR_WORKER_LOG_LEAST;
     if (l->charged >= VGR_WORKER_LOG_CHARGE) {
         vgr_loop_del(l->loop, &l->watch);
         vgr_timer_set(l->loop, &l->pause, VGR_WORKER_LOG_PAUSE_MS, pause_ended);
     }
+}
+
+static void ready(struct vgr_watch *w, uint32_t events)
+{
+    struct vgr_worker_log *l = vgr_container_of(w, struct vgr_worker_log, watch);
+    char buf[VGR_WORKER_LOG_MESSAGE];
+    enum vgr_cost_found found;
+    ssize_t n;
+
+    vgr_cost_begin(&l->cost);
+    n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    found = vgr_cost_end(&l->cost);
+    if (n > 0)
+        add(l, buf, (size_t)n);
+    charge(l, n > 0 ? (size_t)n : 0);
+    /* Before that, it was an empty message. */
+    if (!n && (events & EPOLLHUP))
+        vgr_worker_log_rest(l);
+    if (l->read)
+        l->read(l, found);
 }
 
 static int watch(struct vgr_worker_log *l)
@@ -203,7 +208,7 @@ int vgr_worker_log_open(struct vgr_worker_log *l, struct vgr_loop *loop,
     const int size = VGR_WORKER_LOG_BUFFER;
     int s[2], err;
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) < 0)
         return -errno;
     setsockopt(s[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     fcntl(s[1], F_SETFL, O_RDWR); /* a worker waits rather than lose lines */
@@ -223,36 +228,29 @@ int vgr_worker_log_open(struct vgr_worker_log *l, struct vgr_loop *loop,
     return s[1];
 }
 
-/* Closes it, whatever is left in the socket. */
-static void finish(struct vgr_worker_log *l)
+void vgr_worker_log_close(struct vgr_worker_log *l)
 {
+    char buf[VGR_WORKER_LOG_MESSAGE];
     unsigned unused;
+    ssize_t n;
 
+    if (!l->loop)
+        return;
+    for (unsigned i = 0; i < VGR_WORKER_LOG_REST; i++) {
+        n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+        if (n < 0)
+            break;
+        add(l, buf, (size_t)n);
+        vgr_loop_charge(l->loop, VGR_WORK_CALLS, 1);
+        vgr_loop_charge(l->loop, VGR_WORK_BYTES, (uint64_t)n);
+    }
     end_line(l);
     if (l->left_out)
         write_tail(l);
     tell_left_out(l);
     unused = own_lines(l);
     l->all->used -= unused < l->all->used ? unused : l->all->used;
-    vgr_timer_stop(&l->pause);
-    vgr_loop_del(l->loop, &l->watch);
+    vgr_worker_log_rest(l);
     close(l->fd);
     l->loop = NULL;
-}
-
-void vgr_worker_log_close(struct vgr_worker_log *l)
-{
-    char buf[VGR_WORKER_LOG_TURN];
-    size_t rest = 0;
-    ssize_t n;
-
-    if (!l->loop)
-        return;
-    while (rest < VGR_WORKER_LOG_REST && (n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
-        add(l, buf, (size_t)n);
-        rest += (size_t)n;
-    }
-    vgr_loop_charge(l->loop, VGR_WORK_CALLS, rest / sizeof(buf) + 1);
-    vgr_loop_charge(l->loop, VGR_WORK_BYTES, rest);
-    finish(l);
 }

@@ -13,9 +13,13 @@
  *
  * It is a socket and not a pipe, because who reads a pipe waits for a lock that a writer holds while its
  * page faults are served. A socket's writer copies before it takes the lock. The front reads without waiting.
- * A worker may have to wait for the front, so that none of its lines is lost in between: the socket has little
- * room, since to read it wakes whoever waits for room at the worker's end, once for each small piece that lay
- * in it.
+ * A worker may have to wait for the front, so that none of its lines is lost in between.
+ *
+ * It carries messages, one for each write(), and not a stream: to read something wakes whoever waits for room
+ * at the worker's end, once for each piece that was written, and of a stream a call takes as many pieces as
+ * there are, those that come meanwhile too. A write() of more than VGR_WORKER_LOG_MESSAGE bytes fails in the
+ * worker. What a call costs is measured (common/cost.h), and once a worker has been killed its log is not read
+ * before it is gone, when nobody waits at its end.
  *
  * A descriptor that is sent along with bytes would be closed by the front when it reads them, and closing
  * can take as long as its sender likes (a TCP socket that lingers). Linux 6.16 and later refuse to send one
@@ -30,8 +34,8 @@
  * the next ones are left out until it has VGR_LOG_BURST again, and their number is said. The last that were
  * left out are kept, and written when the worker ends: they may say why.
  *
- * Reading costs the front time. Each turn takes VGR_WORKER_LOG_TURN bytes at most; when a worker has been
- * read for VGR_WORKER_LOG_CHARGE bytes, where small turns count as 1 KiB, it is not looked at for
+ * Reading costs the front time. Each turn takes a message; when a worker has been read for
+ * VGR_WORKER_LOG_CHARGE bytes, where small messages count as VGR_WORKER_LOG_LEAST, it is not looked at for
  * VGR_WORKER_LOG_PAUSE_MS.
  */
 #ifndef VGR_DEVICE_WORKER_LOG_H
@@ -43,15 +47,18 @@
 #include "common/log.h"
 #include "device/loop.h"
 
-#define VGR_WORKER_LOG_TURN      4096u
 #define VGR_WORKER_LOG_CHARGE    16384u
+#define VGR_WORKER_LOG_LEAST     128u /* what a small message counts as */
 #define VGR_WORKER_LOG_PAUSE_MS  100u
 #define VGR_WORKER_LOG_LINES     100u
 #define VGR_WORKER_LOG_LAST      20u   /* lines at a worker's end, if it has used up its own */
 #define VGR_WORKER_LOG_ALL_LINES 1000u /* of all workers at once, then */
 #define VGR_WORKER_LOG_ALL_RATE  10u   /* each second */
 #define VGR_WORKER_LOG_BUFFER    (16u << 10) /* of the socket, as SO_SNDBUF takes it */
-#define VGR_WORKER_LOG_REST      (256u << 10) /* bytes that are read at a worker's end, at most */
+#define VGR_WORKER_LOG_MESSAGE                                                                     \
+    (2u * VGR_WORKER_LOG_BUFFER) /* the kernel doubles it, for its own part */
+#define VGR_WORKER_LOG_REST                                                                        \
+    64u /* messages that are read at a worker's end, at most: all that have room */
 
 /* Lines that may be written: some have been used, and time gives them back. All 0: none is used. */
 struct vgr_worker_log_lines {
@@ -70,8 +77,10 @@ struct vgr_worker_log {
     uint32_t number;
     unsigned charged;     /* bytes read since the last pause */
     struct vgr_cost cost; /* of reading */
-    unsigned left_out;    /* lines */
-    bool cut;             /* the rest of a line that is too long follows */
+    /* The owner's to set after vgr_worker_log_open(), or NULL: what it cost to read a message. */
+    void (*read)(struct vgr_worker_log *l, enum vgr_cost_found found);
+    unsigned left_out; /* lines */
+    bool cut;          /* the rest of a line that is too long follows */
     size_t len;
     size_t n_tail;           /* bytes that were ever put there since it was empty */
     char line[VGR_LOG_LINE]; /* begun */
@@ -84,8 +93,11 @@ struct vgr_worker_log {
 int vgr_worker_log_open(struct vgr_worker_log *l, struct vgr_loop *loop,
                         struct vgr_worker_log_lines *all, uint32_t number);
 
-/* Writes what is left in the socket, VGR_WORKER_LOG_REST bytes at most, and closes it. It does not wait for
- * processes that still hold the other end. No-op for one that is not open. */
+/* Reads no more before vgr_worker_log_close(). No-op for one that is not open. */
+void vgr_worker_log_rest(struct vgr_worker_log *l);
+
+/* When the worker is gone: writes what is left in the socket and closes it. It does not wait for processes that
+ * still hold the other end. No-op for one that is not open. */
 void vgr_worker_log_close(struct vgr_worker_log *l);
 
 #endif

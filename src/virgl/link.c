@@ -175,7 +175,7 @@ void vgr_link_doorbell(struct vgr_link *l)
         return;
     vgr_cost_begin(&l->ring_cost);
     vgr_line_ring(l->line);
-    if (vgr_cost_end(&l->ring_cost))
+    if (vgr_cost_end(&l->ring_cost) == VGR_COST_TOO_MUCH)
         too_costly(l);
 }
 
@@ -203,20 +203,19 @@ static void wake_guest(struct vgr_link *l)
 static void worker_wakes(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_link *l = vgr_container_of(w, struct vgr_link, wakeup);
-    bool costly;
+    enum vgr_cost_found found;
     int got;
 
     vgr_cost_begin(&l->take_cost);
     got = vgr_line_take(w->fd);
-    costly = vgr_cost_end(&l->take_cost);
-    if (got < 0)
-        vgr_loop_del(the_loop, w); /* the worker has closed its end: it will not wake anybody */
-    if (got <= 0)
-        return;
+    found = vgr_cost_end(&l->take_cost);
     pthread_mutex_lock(&vgr_bridge_lock);
-    if (costly)
+    if (found == VGR_COST_TOO_MUCH)
         too_costly(l);
-    wake_guest(l);
+    if (got > 0)
+        wake_guest(l);
+    if (got < 0 || l->ending)
+        vgr_loop_del(the_loop, w); /* the worker will not wake anybody any more */
     pthread_mutex_unlock(&vgr_bridge_lock);
     vgr_fences_deliver();
 }
@@ -265,7 +264,7 @@ static bool take_line(struct vgr_link *l, int line)
         return false;
     pthread_mutex_lock(&vgr_bridge_lock);
     l->line = line;
-    if (l->rung)
+    if (l->rung && !l->ending)
         vgr_line_ring(line);
     pthread_mutex_unlock(&vgr_bridge_lock);
     return true;

@@ -79,6 +79,8 @@ struct vgr_shared {
     uint32_t kept_tensors; /* atomic; in the graphs of all queues */
     int line_fd;           /* doorbells come here, wake-ups go here (common/line.h) */
     int nudge_fd;          /* eventfd of this process alone, by which queues wake each other */
+    /* loop.c: by the queue's number, an epoll of what wakes it; 0: not made yet */
+    int sleep_fd[VGR_MAX_DEVICES];
     struct vgr_memory memory;
     struct vgr_counts_page *counts; /* one page for each queue, by number */
     /* The life of a further queue's thread; does not return. NULL: none is started (tests). */
@@ -98,7 +100,6 @@ struct vgr_ctx {
     struct vgr_ring_consumer ring;
     struct vgr_names names;   /* of the host */
     struct vgr_names_map map; /* guest's numbers to the host's */
-    int sleep_fd;             /* loop.c: an epoll of what wakes the queue; 0: not made yet */
 
     uint32_t dirty;                     /* streams that are */
     uint32_t last_run[VGR_MAX_DEVICES]; /* the stream that ran a graph last; 0: none */
@@ -182,6 +183,10 @@ static inline bool vgr_ctx_failed(const struct vgr_ctx *c)
 {
     return __atomic_load_n(&c->shared->failed, __ATOMIC_ACQUIRE) == VGR_CTX_FAILED;
 }
+
+/* Makes what the first `n_queues` queues sleep in, which otherwise each makes when it first sleeps: in the sandbox
+ * it cannot. s->line_fd and s->nudge_fd are there. 0 or -errno. */
+int vgr_ctx_prepare_sleep(struct vgr_shared *s, uint32_t n_queues);
 
 /* Serves the queue's ring until the context fails. */
 void vgr_ctx_loop(struct vgr_ctx *c);

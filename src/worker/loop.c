@@ -6,7 +6,7 @@
  * -------------------
  *
  * While commands come, the loop never sleeps and needs no system call of ours. When the ring is
- * empty it polls for a while, then says so (asleep) and blocks in poll() on the doorbell.
+ * empty it polls for a while, then says so (asleep) and sleeps until the doorbell rings.
  *
  * How long it polls follows the gaps between commands: somewhat longer than the longest gap of late
  * that polling can bridge at all. A program that generates text has such a gap between tokens, and
@@ -161,8 +161,7 @@ static bool poll_ring(struct vgr_ctx *c)
     return found;
 }
 
-/* Each queue has an epoll that tells of every ring and every nudge, by its edge. -1 and errno on
- * failure. */
+/* An epoll that tells of every ring and every nudge, by its edge. -1 and errno on failure. */
 static int open_sleep(const struct vgr_shared *s)
 {
     struct epoll_event line = {.events = EPOLLIN | EPOLLET, .data.fd = s->line_fd};
@@ -175,6 +174,22 @@ static int open_sleep(const struct vgr_shared *s)
         fd = -1;
     }
     return fd;
+}
+
+static int sleep_of(struct vgr_shared *s, uint32_t queue)
+{
+    if (!s->sleep_fd[queue])
+        s->sleep_fd[queue] = open_sleep(s);
+    return s->sleep_fd[queue];
+}
+
+int vgr_ctx_prepare_sleep(struct vgr_shared *s, uint32_t n_queues)
+{
+    for (uint32_t i = 0; i < n_queues; i++) {
+        if (sleep_of(s, i) < 0)
+            return -errno;
+    }
+    return 0;
 }
 
 /* A line that is closed has no more edges: the guest has gone, and the front is about to notice. */
@@ -191,14 +206,12 @@ static void empty_line(const struct vgr_ctx *c)
 /* Sleeps until something has happened. -1 and errno if nothing can any more. */
 static int sleep_once(struct vgr_ctx *c)
 {
+    int n, fd = sleep_of(c->shared, c->number);
     struct epoll_event e;
-    int n;
 
-    if (!c->sleep_fd)
-        c->sleep_fd = open_sleep(c->shared);
-    if (c->sleep_fd < 0)
+    if (fd < 0)
         return -1;
-    n = epoll_wait(c->sleep_fd, &e, 1, -1);
+    n = epoll_wait(fd, &e, 1, -1);
     if (n < 0)
         return errno == EINTR ? 0 : -1;
     if (n && e.data.fd == c->shared->line_fd)

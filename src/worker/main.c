@@ -52,12 +52,23 @@ static void on_refused_call(int nr)
     _exit(1);
 }
 
-/* Stages 2 to 4. */
+/* Queues sleep in what the sandbox lets nobody make. */
+static int prepare_sleep(struct vgr_shared *shared, uint32_t n_queues)
+{
+    int err = vgr_ctx_prepare_sleep(shared, n_queues);
+
+    if (err)
+        vgr_error("no descriptors: %s", strerror(-err));
+    return err;
+}
+
+/* Stages 2 to 4. `shared`: of the queues that will be there, or NULL. */
 static int load(const struct vgr_boot *boot, struct vgr_sandbox *sandbox,
-                struct vgr_backends *backends)
+                struct vgr_backends *backends, struct vgr_shared *shared)
 {
     return vgr_sandbox_begin(sandbox, &boot->sandbox) ||
            vgr_backends_load(backends, (const char (*)[64])boot->devices, boot->n_devices) ||
+           (shared && prepare_sleep(shared, backends->n)) ||
            vgr_sandbox_finish(sandbox, backends->n, on_refused_call);
 }
 
@@ -86,7 +97,7 @@ static int probe(void)
         return 2;
     }
     vgr_log_init("vgr-worker", (enum vgr_log_level)boot.log_level);
-    if (load(&boot, &sandbox, &backends))
+    if (load(&boot, &sandbox, &backends, NULL))
         return 2;
     vgr_sandbox_tell(&sandbox, false);
     if (boot.sandbox.mode == VGR_SANDBOX_STRICT && strict_is_a_guess(&backends))
@@ -168,7 +179,7 @@ static int serve(void)
     __atomic_store_n(&vgr_arena_control(&c->arena)->state, VGR_STATE_STARTING, __ATOMIC_SEQ_CST);
     first = own = c;
     ggml_set_abort_callback(on_ggml_abort);
-    if (load(&boot, &sandbox, &c->backends)) {
+    if (load(&boot, &sandbox, &c->backends, &shared)) {
         vgr_ctx_fail(c, VGR_ERROR_NO_DEVICE, "the host has no device to offer");
         return 1;
     }

@@ -20,8 +20,7 @@
 #define MAX_FILES 4096
 
 /* From then on, besides those that are open: a driver takes dozens for a device when it is first used. Few,
- * because with so many a worker can wait for the same socket so many times, or with two halves of them as
- * often as one half times the other, and whoever rings the socket wakes all of these (common/cost.h). */
+ * because a worker needs no more. */
 #define SPARE_FILES        128u
 #define SPARE_FILES_DEVICE 64u
 

@@ -116,6 +116,7 @@ static const struct vgr_call_case openat_refused[] = {
 static const struct vgr_call_case poll_refused[] = {MORE_THAN(1, 64), END};
 static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 64), END};
 
+static const struct vgr_call_case msync_refused[] = {WITH(2, MS_SYNC), END};
 static const struct vgr_call_case mmap_refused[] = {WITH(3, MAP_HUGETLB), END};
 static const struct vgr_call_case memfd_refused[] = {WITH(1, MFD_HUGETLB), END};
 static const struct vgr_call_case mbind_refused[] = {WITH(5, MPOL_MF_MOVE_ALL), END};

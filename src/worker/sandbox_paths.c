@@ -20,7 +20,9 @@ const struct vgr_path_row vgr_sandbox_paths[] = {
      "/etc/vdpau_wrapper.cfg /etc/localtime /etc/timezone",
      READ, 0, "Settings of the loader, of Vulkan, OpenCL and CUDA, of Mesa and NVIDIA's driver"},
     {"/proc/cpuinfo /proc/meminfo /proc/stat /proc/version /proc/devices /proc/modules "
-     "/proc/filesystems /proc/driver /proc/bus/pci /proc/sys/vm /proc/sys/kernel/osrelease "
+     "/proc/filesystems /proc/driver /proc/bus/pci "
+     "/proc/sys/vm/{overcommit_memory,max_map_count,mmap_min_addr,nr_hugepages} "
+     "/proc/sys/kernel/osrelease "
      "/proc/sys/kernel/pid_max /proc/sys/kernel/numa_balancing /proc/sys/kernel/random "
      "/proc/sys/dev/i915 /proc/sys/dev/xe",
      READ, 0, "The machine and its drivers"},

@@ -44,7 +44,9 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "memfd_create",
      .refused = memfd_refused,
      .why = "lavapipe makes its device memory from such a file. Huge pages as above."},
-    {.calls = "mincore msync", .why = "Libraries ask whether an address is mapped."},
+    {.calls = "mincore msync",
+     .refused = msync_refused,
+     .why = "Libraries ask whether an address is mapped. Refused: waiting for a disk."},
     {.calls = "get_mempolicy set_mempolicy",
      .why = "For CUDA on hosts with several memory nodes. They concern the calling thread and its "
             "own addresses."},
@@ -88,9 +90,13 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
      .refused = poll_refused,
      .why = "CUDA's threads sleep in it. Each entry is one that the front wakes when it rings."},
     {.calls = "select pselect6", .error = EINVAL, .refused = select_refused, .why = "As poll."},
-    {.calls = "epoll_create1 epoll_ctl epoll_wait epoll_pwait",
-     .why = "Seen: the worker sleeps in it. The table of descriptors is small, so that an epoll "
-            "for each of one half and a watch for each of the other are few."},
+    {.calls = "epoll_wait epoll_pwait",
+     .why = "Seen: the worker sleeps in epolls that it has made before."},
+    {.calls = "epoll_create epoll_create1 epoll_ctl",
+     .answer = REFUSE,
+     .why =
+         "An epoll can watch the same socket through each copy of its descriptor, and be watched "
+         "in turn: the front would wake the product of these when it rings."},
     {.calls = "fcntl",
      .only = fcntl_only,
      .refused = fcntl_refused,
@@ -104,7 +110,7 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
             "numbers its calls from 0 and gives no kind, so all these numbers pass except FIBMAP; "
             "other files do not know them. Refused: the same effects as with fcntl, typing on a "
             "terminal, and devices that are no GPU."},
-    {.calls = "ftruncate fallocate fsync fdatasync fadvise64 flock",
+    {.calls = "ftruncate fallocate fadvise64 flock",
      .why = "Seen: lavapipe's memory grows, Mesa locks entries of its cache. A worker can lock any "
             "file that it can open, which only hinders programs that lock files in /usr."},
     {.calls = "mkdir mkdirat rename renameat renameat2 unlink unlinkat",
@@ -127,7 +133,10 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "io_setup io_submit io_getevents io_pgetevents io_cancel io_destroy",
      .answer = REFUSE,
      .why = "All processes share one limit (fs.aio-max-nr), QEMU's disks included."},
-    {.calls = "sync syncfs", .answer = REFUSE, .why = "They take time of disks that all share."},
+    {.calls = "sync syncfs fsync fdatasync sync_file_range",
+     .answer = REFUSE,
+     .why = "They take time of disks that all share. What a cache of shaders loses in a power cut "
+            "is compiled again."},
     {.calls =
          "mount umount2 pivot_root chroot fsopen fsconfig fsmount fspick move_mount open_tree "
          "open_tree_attr mount_setattr statmount listmount open_by_handle_at name_to_handle_at "

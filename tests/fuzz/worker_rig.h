@@ -124,8 +124,8 @@ static inline void free_queue(struct vgr_ctx *c)
         if (c->buffers[i].buffer)
             ggml_backend_buffer_free(c->buffers[i].buffer);
     }
-    if (c->sleep_fd > 0)
-        close(c->sleep_fd);
+    if (c->shared->sleep_fd[c->number] > 0)
+        close(c->shared->sleep_fd[c->number]);
     free(c->record);
     free(c->payload);
 }

@@ -118,12 +118,19 @@ bool bridge_start(struct front *f)
     return monitor_calls(power_on, &nobody, NULL);
 }
 
-/* The table of fences that are done is small. Nobody waits for one while this is called. */
+/* The table of fences that are done is small. Nobody waits for one while this is called, but for those of the
+ * life of a worker, which may end at any time. */
 static void forget_fences(void)
 {
+    unsigned kept = 0;
+
     pthread_mutex_lock(&mon.lock);
+    for (unsigned i = 0; mon.n_fences > MON_FENCES / 2 && i < mon.n_fences; i++) {
+        if (mon.fences[i].ring == VGR_BRIDGE_RING_LIFE)
+            mon.fences[kept++] = mon.fences[i];
+    }
     if (mon.n_fences > MON_FENCES / 2)
-        mon.n_fences = 0;
+        mon.n_fences = kept;
     pthread_mutex_unlock(&mon.lock);
 }
 

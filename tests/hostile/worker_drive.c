@@ -26,6 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/cost.h"
 #include "hostile/worker_clients.h"
 #include "hostile/worker_fronts.h"
 #include "hostile/worker_report.h"
@@ -288,8 +289,13 @@ static bool attack(pid_t victim)
     }
     if (open >= 0 && !all->result[open].ended) {
         bool killed = strstr(g.ctl->error_text, "signal 31");
+        bool ended = strstr(g.ctl->error_text, VGR_COST_TEXT); /* the front has parted from it */
 
-        all->result[open].outcome = front.lost ? 0 : well && killed ? KILLED : DIED;
+        all->result[open].outcome = front.lost ? 0
+                                    : !well    ? DIED
+                                    : killed   ? KILLED
+                                    : ended    ? HARMLESS
+                                               : DIED;
         all->result[open].ended = 1;
         if (all->result[open].outcome == DIED)
             printf("# %s: %s\n", all->result[open].name, well ? g.ctl->error_text : "hangs");

@@ -260,6 +260,65 @@ static int square_of_log(void)
     return attack_ask(ASK_FRONT);
 }
 
+/* The other way to wait often: many threads, each with the same descriptor many times. They never wake. */
+static void *wait_for(void *fd)
+{
+    struct pollfd all[64];
+
+    for (unsigned i = 0; i < 64; i++)
+        all[i] = (struct pollfd){.fd = *(const int *)fd};
+    for (;;)
+        (void)poll(all, 64, -1);
+    return NULL;
+}
+
+static void *write_bytes(void *fd)
+{
+    for (;;)
+        (void)!write(*(const int *)fd, "x", 1);
+    return NULL;
+}
+
+static int threads_at(const int *fd, unsigned n)
+{
+    pthread_attr_t small;
+    pthread_t thread;
+
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 64u << 10);
+    for (unsigned i = 0; i < n; i++) {
+        if (pthread_create(&thread, &small, wait_for, (void *)fd))
+            return EAGAIN;
+    }
+    /* Whoever reads finds more while he reads. */
+    return pthread_create(&thread, &small, write_bytes, (void *)fd);
+}
+
+static int threads_at_line(void)
+{
+    int err = threads_at(&scene.doorbell, 500);
+
+    return err ? err : attack_ask(ASK_FRONT);
+}
+
+static int threads_at_log(void)
+{
+    static const int log = STDOUT_FILENO;
+    int err = threads_at(&log, 500);
+
+    return err ? err : attack_ask(ASK_FRONT);
+}
+
+static int epoll_again(void)
+{
+    return epoll_create1(EPOLL_CLOEXEC) < 0 ? errno : 0;
+}
+
+static int old_epoll(void)
+{
+    return attack_errno(attack_call(SYS_epoll_create, 1L));
+}
+
 static int large_square(void)
 {
     return square(scene.doorbell, EPOLLIN) < 200000 ? HARMLESS : 0;
@@ -433,6 +492,10 @@ static const struct attempt list[] = {
      large_square, 0},
     {"as many watchers of the log as there can be", square_of_log, ALONE | MAY_HARMLESS, answers,
      large_square, 0},
+    EVENT("500 threads that wait for the line, and one that writes", threads_at_line, ALONE),
+    EVENT("500 threads that wait for the log, and one that writes", threads_at_log, ALONE),
+    {"an epoll", epoll_again, 0, NULL, NULL, 0},
+    {"an epoll by the old call", old_epoll, 0, NULL, NULL, 0},
     {"the line 1,024 times in a poll", large_poll, 0, NULL, NULL, 0},
     {"a ppoll of 1,024", large_ppoll, 0, NULL, NULL, 0},
     {"a select of 1,000", large_select, 0, NULL, NULL, 0},

@@ -108,6 +108,25 @@ static int on_file(const char *path, long call, long request)
     return err;
 }
 
+/* A disk that all share. */
+static int flush_file(void)
+{
+    return on_file("/usr/lib/os-release", SYS_fsync, 0);
+}
+
+static int flush_mapping(void)
+{
+    int fd = open("/usr/lib/os-release", O_RDONLY | O_CLOEXEC), err;
+    void *p = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+    err = p == MAP_FAILED ? errno : attack_errno(attack_call(SYS_msync, p, 4096L, (long)MS_SYNC));
+    if (p != MAP_FAILED)
+        munmap(p, 4096);
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
 static int entropy(void)
 {
     return on_file("/dev/urandom", SYS_ioctl, 0x40045201L /* RNDADDTOENTCNT */);
@@ -361,6 +380,8 @@ static const struct attempt list[] = {
     {"lsm_set_self_attr", lsm_set, STRICT_ONLY, NULL, shown, 0},
     {"memfd_secret", secret_memory, STRICT_ONLY, NULL, shown, 0},
     {"sync: wait for every disk", sync_all, STRICT_ONLY, NULL, shown, 0},
+    {"flush a file that is only read", flush_file, 0, NULL, NULL, 0},
+    {"flush a mapping of it", flush_mapping, 0, NULL, NULL, 0},
     {"huge pages of the machine's pool", huge_pages, 0, NULL, NULL, 0},
     {"a file of huge pages", huge_file, 0, NULL, NULL, 0},
     {"a timer that wakes the machine", alarm_clock, 0, NULL, NULL, 0},

@@ -17,7 +17,7 @@ static uint64_t own_time(void)
 }
 
 /* A call that takes `ns` of this thread. */
-static bool busy(struct vgr_cost *c, uint64_t ns)
+static enum vgr_cost_found busy(struct vgr_cost *c, uint64_t ns)
 {
     uint64_t end;
 
@@ -29,34 +29,44 @@ static bool busy(struct vgr_cost *c, uint64_t ns)
 }
 
 /* A call during which somebody else has the processor. */
-static bool away(struct vgr_cost *c)
+static enum vgr_cost_found away(struct vgr_cost *c)
 {
-    const struct timespec t = {0, 2 * VGR_COST_LONG_NS};
+    const struct timespec t = {0, 10000000};
 
     vgr_cost_begin(c);
     nanosleep(&t, NULL);
     return vgr_cost_end(c);
 }
 
-static void long_calls_are_too_many(void **state)
+#define MS UINT64_C(1000000)
+
+static void long_calls_are_too_much(void **state)
 {
     struct vgr_cost c = {0};
-    unsigned n = 1;
+    uint64_t sum = 0;
 
-    while (!busy(&c, 2 * VGR_COST_LONG_NS))
-        assert_true(++n <= 1 + VGR_COST_LONG);
-    assert_int_equal(n, 1 + VGR_COST_LONG); /* the first was not measured */
+    assert_int_equal(busy(&c, 10 * MS), VGR_COST_LONG); /* the first is not measured */
+    for (;; sum += 10 * MS) {
+        enum vgr_cost_found found = busy(&c, 10 * MS);
+
+        if (found == VGR_COST_TOO_MUCH)
+            break;
+        assert_int_equal(found, VGR_COST_LONG);
+        assert_true(sum < VGR_COST_BURST_NS + 100 * MS);
+    }
+    assert_true(sum >= VGR_COST_BURST_NS - 20 * MS);
 }
 
-static void long_ones_between_short_ones_are_too_many(void **state)
+/* However many short ones are between them: only time forgives. */
+static void short_calls_do_not_help(void **state)
 {
     struct vgr_cost c = {0};
     unsigned n = 0;
 
-    while (!busy(&c, 2 * VGR_COST_LONG_NS)) {
-        assert_true(++n <= 1 + VGR_COST_LONG);
-        for (int i = 0; i < 10; i++)
-            assert_false(busy(&c, 0));
+    while (busy(&c, 2 * MS) != VGR_COST_TOO_MUCH) {
+        assert_true(++n < 1000);
+        for (int i = 0; i < 2000; i++)
+            assert_int_not_equal(busy(&c, 0), VGR_COST_TOO_MUCH);
     }
 }
 
@@ -65,28 +75,38 @@ static void a_busy_machine_is_no_attack(void **state)
     struct vgr_cost c = {0};
 
     for (int i = 0; i < 20; i++)
-        assert_false(away(&c));
-    assert_true(c.measured);
+        assert_int_not_equal(away(&c), VGR_COST_TOO_MUCH);
+    assert_int_equal(c.spent, 0);
+    assert_true(c.watched > c.began);
 }
 
+static void short_ones_cost_nothing(void **state)
+{
+    struct vgr_cost c = {0};
+
+    assert_int_equal(busy(&c, 10 * MS), VGR_COST_LONG);
+    for (unsigned i = 0; i < 10000; i++)
+        assert_int_not_equal(busy(&c, 0), VGR_COST_TOO_MUCH);
+    assert_true(c.spent < VGR_COST_BURST_NS);
+}
+
+/* Time gives a part of itself back. */
 static void what_is_long_ago_is_forgotten(void **state)
 {
     struct vgr_cost c = {0};
 
-    for (unsigned i = 0; i < 3; i++) {
-        for (unsigned k = 0; k < VGR_COST_LONG; k++)
-            assert_false(busy(&c, 2 * VGR_COST_LONG_NS));
-        for (unsigned k = 0; k < VGR_COST_MEASURED; k++)
-            assert_false(busy(&c, 0));
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(busy(&c, 20 * MS), VGR_COST_LONG);
+        c.reckoned -= VGR_COST_SHARE * 30 * MS; /* as if so much later */
     }
+    assert_true(c.spent < 30 * MS);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(long_calls_are_too_many),
-        cmocka_unit_test(long_ones_between_short_ones_are_too_many),
-        cmocka_unit_test(a_busy_machine_is_no_attack),
+        cmocka_unit_test(long_calls_are_too_much),       cmocka_unit_test(short_calls_do_not_help),
+        cmocka_unit_test(a_busy_machine_is_no_attack),   cmocka_unit_test(short_ones_cost_nothing),
         cmocka_unit_test(what_is_long_ago_is_forgotten),
     };
 

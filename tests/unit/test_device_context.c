@@ -152,7 +152,7 @@ static void a_jammed_line_holds_nobody_up(void **state)
     UNTIL(f, __atomic_load_n(&control(f)->done, __ATOMIC_SEQ_CST) == 2);
     for (int i = 0; i < 2000; i++)
         assert_int_equal(submit(f, 1, VGR_SUBMIT_DOORBELL, 0, 0), VGR_GPU_OK);
-    while (context(f, 1)->line.fd >= 0 && vgr_line_take(context(f, 1)->line.fd) > 0) {
+    while (context(f, 1)->line_fd >= 0 && vgr_line_take(context(f, 1)->line_fd) > 0) {
     }
     for (int i = 0; i < 10; i++)
         assert_int_equal(vgr_loop_turn(&f->loop, 0), 0);

@@ -88,14 +88,14 @@ static int teardown_three(void **state)
             if (q->streams[b].backend)
                 ggml_backend_free(q->streams[b].backend);
         }
-        if (q->sleep_fd > 0)
-            close(q->sleep_fd);
         free(q->record);
         free(q->payload);
         free(q);
     }
-    if (r->c->sleep_fd > 0)
-        close(r->c->sleep_fd);
+    for (int i = 0; i < 3; i++) {
+        if (r->shared.sleep_fd[i] > 0)
+            close(r->shared.sleep_fd[i]);
+    }
     backends.n = 1;
     return teardown(state);
 }
