@@ -153,11 +153,7 @@ static const struct vgr_call_case fcntl_only[] = {
     {"F_SETFL without O_ASYNC, O_DIRECT, O_NOATIME",
      {UNDER(1, UINT32_MAX, F_SETFL), UNDER(2, FLAGS_REFUSED, 0)}},
     IS(1, F_GETLK),
-    IS(1, F_SETLK),
-    IS(1, F_SETLKW),
     IS(1, F_OFD_GETLK),
-    IS(1, F_OFD_SETLK),
-    IS(1, F_OFD_SETLKW),
     IS(1, F_ADD_SEALS),
     IS(1, F_GET_SEALS),
     END};
@@ -171,6 +167,10 @@ static const struct vgr_call_case fcntl_refused[] = {
     IS(1, F_SETLEASE),
     IS(1, F_SETDELEG),
     IS(1, F_SETPIPE_SZ),
+    IS(1, F_SETLK),
+    IS(1, F_SETLKW),
+    IS(1, F_OFD_SETLK),
+    IS(1, F_OFD_SETLKW),
     IS(1, F_SET_RW_HINT),
     IS(1, F_SET_FILE_RW_HINT),
     END};

@@ -100,9 +100,11 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "fcntl",
      .only = fcntl_only,
      .refused = fcntl_refused,
-     .why = "Seen while libraries load. Caches take locks. Mesa asks whether two descriptors are "
-            "the same file (F_DUPFD_QUERY). Refused: sending signals to any "
-            "process, leases that make others wait, and the size of a pipe that the front reads."},
+     .why = "Seen while libraries load. Mesa asks whether two descriptors are the same file "
+            "(F_DUPFD_QUERY). Refused: sending signals to any process, leases that make others "
+            "wait, the size of a pipe that the front reads, and locks of parts of a file, whose "
+            "number has no limit: everybody who closes that file, such as /dev/null or libc, looks "
+            "at all of them."},
     {.calls = "ioctl",
      .only = ioctl_only,
      .refused = ioctl_refused,
@@ -159,7 +161,11 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "clock_settime settimeofday clock_adjtime adjtimex",
      .answer = NEVER,
      .why = "The host's clock."},
-    {.calls = "timer_create timerfd_create timerfd_settime timerfd_gettime",
+    {.calls = "signalfd signalfd4 timerfd_create timerfd_settime timerfd_gettime",
+     .answer = REFUSE,
+     .why = "Whoever sends the worker a signal, as who ends it, wakes all who wait for such a "
+            "descriptor, and so does the clock's interrupt. No library was seen to use them."},
+    {.calls = "timer_create",
      .answer = UNLISTED,
      .why =
          "The kernel signals only threads of this process. Timers count among the queued signals "

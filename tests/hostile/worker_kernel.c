@@ -19,6 +19,7 @@
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hostile/worker.h"
@@ -130,6 +131,39 @@ static int flush_mapping(void)
 static int entropy(void)
 {
     return on_file("/dev/urandom", SYS_ioctl, 0x40045201L /* RNDADDTOENTCNT */);
+}
+
+/* Everybody who closes the file looks at all of them. */
+static int many_locks(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), n = 0;
+    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+    for (; fd >= 0 && n < 3000 && !attack_call(SYS_fcntl, (long)fd, (long)F_SETLK, &l); n++)
+        l.l_start += 2;
+    return n == 3000 ? 0 : errno;
+}
+
+static int many_own_locks(void)
+{
+    int fd = open("/usr/lib/os-release", O_RDONLY | O_CLOEXEC), n = 0;
+    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+    for (; fd >= 0 && n < 3000 && !attack_call(SYS_fcntl, (long)fd, 37L /* F_OFD_SETLK */, &l); n++)
+        l.l_start += 2;
+    return n == 3000 ? 0 : errno;
+}
+
+static int signals_to_read(void)
+{
+    uint64_t set = 1;
+
+    return attack_errno(attack_call(SYS_signalfd4, -1L, &set, (long)sizeof(set), 0L));
+}
+
+static int clock_to_read(void)
+{
+    return attack_errno(attack_call(SYS_timerfd_create, (long)CLOCK_MONOTONIC, 0L));
 }
 
 static int life_time(void)
@@ -382,6 +416,10 @@ static const struct attempt list[] = {
     {"sync: wait for every disk", sync_all, STRICT_ONLY, NULL, shown, 0},
     {"flush a file that is only read", flush_file, 0, NULL, NULL, 0},
     {"flush a mapping of it", flush_mapping, 0, NULL, NULL, 0},
+    {"3,000 locks of bytes of /dev/null", many_locks, 0, NULL, NULL, 0},
+    {"3,000 locks of a descriptor's own", many_own_locks, 0, NULL, NULL, 0},
+    {"a descriptor that tells of signals", signals_to_read, 0, NULL, NULL, 0},
+    {"a timer that can be waited for", clock_to_read, 0, NULL, NULL, 0},
     {"huge pages of the machine's pool", huge_pages, 0, NULL, NULL, 0},
     {"a file of huge pages", huge_file, 0, NULL, NULL, 0},
     {"a timer that wakes the machine", alarm_clock, 0, NULL, NULL, 0},

@@ -5,6 +5,8 @@
 #ifndef VGR_SANDBOX_ATTEMPTS_DESCRIPTORS_H
 #define VGR_SANDBOX_ATTEMPTS_DESCRIPTORS_H
 
+#include <time.h>
+
 #include "sandbox_attempts.h"
 
 static int tcp_connect(void)
@@ -41,7 +43,9 @@ static int shared_memory(void)
 
 static int unknown_call(void)
 {
-    return to_errno(syscall(SYS_timerfd_create, CLOCK_MONOTONIC, 0));
+    timer_t timer;
+
+    return to_errno((int)syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &timer));
 }
 
 /* ---- Signals by way of a descriptor ---- */
