@@ -76,7 +76,7 @@ static void a_busy_machine_is_no_attack(void **state)
 
     for (int i = 0; i < 20; i++)
         assert_int_not_equal(away(&c), VGR_COST_TOO_MUCH);
-    assert_int_equal(c.spent, 0);
+    assert_true(c.spent < VGR_COST_BURST_NS / 10); /* the kernel may do other work in our time */
     assert_true(c.watched > c.began);
 }
 

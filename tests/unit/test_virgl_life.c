@@ -5,6 +5,7 @@
 #include "virgl_rig.h"
 
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "virgl/link.h"
 
@@ -161,6 +162,16 @@ static void reset_drops_all(void **state)
     assert_false(mon_done(50));
 }
 
+/* It does nothing more when this returns. */
+static void stop_broker(void)
+{
+    siginfo_t si;
+
+    assert_int_equal(kill(broker, SIGSTOP), 0);
+    assert_int_equal(waitid(P_PID, (id_t)broker, &si, WSTOPPED), 0);
+    assert_int_equal(si.si_code, CLD_STOPPED);
+}
+
 /* Who waits for a stopped broker waits for ever; who does not may still be slow on a busy machine. */
 #define NOT_FOR_EVER_MS 20000
 
@@ -169,7 +180,7 @@ static void monitor_does_not_wait_for_the_broker(void **state)
 {
     double start, slowest = 0, taken;
 
-    kill(broker, SIGSTOP);
+    stop_broker();
     for (uint32_t ctx = 1; ctx < 6; ctx++) {
         start = now_ms();
         assert_int_equal(mon_claimed(ctx), 0);
@@ -194,15 +205,25 @@ static void monitor_does_not_wait_for_the_broker(void **state)
     printf("slowest: %.2f ms\n", slowest);
 }
 
+static unsigned count_files(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 512; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
 /* A guest cannot take all of the monitor's descriptors: neither by blobs nor by arenas. The broker is
  * stopped meanwhile, since it has a limit of its own. */
 static void descriptors_are_left_to_the_monitor(void **state)
 {
     const uint32_t limit = vgr_links_limit(), first = 1000;
+    const unsigned before = count_files();
     int fd;
 
     assert_int_equal(limit, FILES / 16);
-    kill(broker, SIGSTOP);
+    stop_broker();
     for (uint32_t i = 0; i < limit; i++) {
         assert_int_equal(mon_claimed(i + 1), 0);
         assert_int_equal(mon_blob(first + i, i + 1, ARENA), 0);
@@ -215,20 +236,19 @@ static void descriptors_are_left_to_the_monitor(void **state)
         virgl_renderer_ctx_attach_resource((int)i + 1, (int)(first + i));
         assert_int_equal(mon_submit(i + 1, VGR_SUBMIT_OPEN, first + i, ARENA), 0);
     }
-    virgl_renderer_context_destroy(1); /* its worker does not end before the broker goes on */
-    assert_int_equal(mon_claimed(1), 0);
-    assert_int_equal(mon_resource(1, 1, 0, ARENA), 0);
-    assert_int_equal(mon_submit(1, VGR_SUBMIT_OPEN, 1, ARENA), EINVAL);
-    assert_int_equal(control_at(1)->state, VGR_STATE_FAILED);
-    assert_int_equal(control_at(1)->error, VGR_ERROR_LIMIT);
-    assert_non_null(strstr(control_at(1)->error_text, "the monitor's limit of"));
+    assert_int_equal(mon_claimed(limit + 1), 0);
+    assert_int_equal(mon_resource(limit + 1, limit + 1, limit * ARENA, ARENA), 0);
+    assert_int_equal(mon_submit(limit + 1, VGR_SUBMIT_OPEN, limit + 1, ARENA), EINVAL);
+    assert_int_equal(control_at(limit + 1)->state, VGR_STATE_FAILED);
+    assert_int_equal(control_at(limit + 1)->error, VGR_ERROR_LIMIT);
+    assert_non_null(strstr(control_at(limit + 1)->error_text, "the monitor's limit of"));
 
     fd = memfd_create("another", MFD_CLOEXEC);
     assert_true(fd >= 0 && fd < FILES / 2);
     close(fd);
     virgl_renderer_reset();
     kill(broker, SIGCONT);
-    UNTIL_TRUE(!vgr_links_full());
+    UNTIL_TRUE(!vgr_links_full() && count_files() <= before && !workers(NULL));
     assert_int_equal(mon_power_on(true), 0);
     memset(mon.ram, 0, MON_RAM);
     open_pages(1);
@@ -236,7 +256,7 @@ static void descriptors_are_left_to_the_monitor(void **state)
 
 static void nothing_is_left(void **state)
 {
-    static int fds[2];
+    unsigned fds[2];
     unsigned cycles = 0;
 
     for (int round = 0; round < 2; round++) {
@@ -249,9 +269,7 @@ static void nothing_is_left(void **state)
             mon.n_fences = 0;
         }
         UNTIL_TRUE(!workers(NULL));
-        fds[round] = 0;
-        for (int fd = 0; fd < 512; fd++)
-            fds[round] += fcntl(fd, F_GETFD) >= 0;
+        fds[round] = count_files();
     }
     assert_int_equal(fds[0], fds[1]);
     assert_int_equal(cycles, 20);
