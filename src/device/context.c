@@ -196,14 +196,16 @@ static void tell_over_limit(struct vgr_worker *w)
 static void worker_wakes(struct vgr_watch *watch, uint32_t events)
 {
     struct vgr_context *c = vgr_container_of(watch, struct vgr_context, line);
-    int got = -EPIPE;
+    int got;
 
-    if (!c->worker.killed) {
-        vgr_cost_begin(&c->cost);
-        got = vgr_line_take(watch->fd);
-        vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
-        vgr_worker_cost(&c->worker, vgr_cost_end(&c->cost));
+    if (c->worker.killed) {
+        vgr_loop_del(c->gpu->loop, watch);
+        return;
     }
+    vgr_cost_begin(&c->cost);
+    got = vgr_line_take(watch->fd);
+    vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
+    vgr_worker_cost(&c->worker, vgr_cost_end(&c->cost));
     if (got < 0)
         vgr_loop_del(c->gpu->loop, watch); /* the worker will not wake anybody any more */
     if (got <= 0)

@@ -134,24 +134,24 @@ static int entropy(void)
 }
 
 /* Everybody who closes the file looks at all of them. */
-static int many_locks(void)
+static int lock_bytes(const char *path, long command)
 {
-    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), n = 0;
     struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
 
-    for (; fd >= 0 && n < 3000 && !attack_call(SYS_fcntl, (long)fd, (long)F_SETLK, &l); n++)
+    for (; fd >= 0 && n < 3000 && !attack_call(SYS_fcntl, (long)fd, command, &l); n++)
         l.l_start += 2;
     return n == 3000 ? 0 : errno;
 }
 
+static int many_locks(void)
+{
+    return lock_bytes("/dev/null", F_SETLK);
+}
+
 static int many_own_locks(void)
 {
-    int fd = open("/usr/lib/os-release", O_RDONLY | O_CLOEXEC), n = 0;
-    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
-
-    for (; fd >= 0 && n < 3000 && !attack_call(SYS_fcntl, (long)fd, 37L /* F_OFD_SETLK */, &l); n++)
-        l.l_start += 2;
-    return n == 3000 ? 0 : errno;
+    return lock_bytes("/usr/lib/os-release", 37L /* F_OFD_SETLK */);
 }
 
 static int signals_to_read(void)

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "holdings.h"
 #include "virgl/link.h"
 
 /* Descriptors of this monitor: for six contexts, which the queue of a stopped broker has room for. */
@@ -205,21 +206,12 @@ static void monitor_does_not_wait_for_the_broker(void **state)
     printf("slowest: %.2f ms\n", slowest);
 }
 
-static unsigned count_files(void)
-{
-    unsigned n = 0;
-
-    for (int fd = 0; fd < 512; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 /* A guest cannot take all of the monitor's descriptors: neither by blobs nor by arenas. The broker is
  * stopped meanwhile, since it has a limit of its own. */
 static void descriptors_are_left_to_the_monitor(void **state)
 {
     const uint32_t limit = vgr_links_limit(), first = 1000;
-    const unsigned before = count_files();
+    const unsigned before = count_fds();
     int fd;
 
     assert_int_equal(limit, FILES / 16);
@@ -248,7 +240,7 @@ static void descriptors_are_left_to_the_monitor(void **state)
     close(fd);
     virgl_renderer_reset();
     kill(broker, SIGCONT);
-    UNTIL_TRUE(!vgr_links_full() && count_files() <= before && !workers(NULL));
+    UNTIL_TRUE(!vgr_links_full() && count_fds() <= before && !workers(NULL));
     assert_int_equal(mon_power_on(true), 0);
     memset(mon.ram, 0, MON_RAM);
     open_pages(1);
@@ -269,7 +261,7 @@ static void nothing_is_left(void **state)
             mon.n_fences = 0;
         }
         UNTIL_TRUE(!workers(NULL));
-        fds[round] = count_files();
+        fds[round] = count_fds();
     }
     assert_int_equal(fds[0], fds[1]);
     assert_int_equal(cycles, 20);
