@@ -87,7 +87,7 @@ void vgr_timer_set(struct vgr_loop *loop, struct vgr_timer *t, uint32_t ms,
     t->loop = loop;
 }
 
-/* Ends those whose time has come, at least one; what their callbacks set is for later. */
+/* Ends those whose time has come; what their callbacks set is for later. */
 static void end_timers(struct vgr_loop *loop)
 {
     uint64_t now = loop->first ? vgr_now_ms() : 0;
@@ -183,6 +183,8 @@ static void go_on(struct vgr_loop *loop)
     while (!loop->stop && (a = loop->waiting) && a->turn != loop->record.turns) {
         vgr_again_stop(a);
         a->go_on(a);
+        if (vgr_loop_spent(loop))
+            return;
     }
 }
 
@@ -255,6 +257,17 @@ static void serve_events(struct vgr_loop *loop)
     }
 }
 
+/* Once a kind has used up a turn, the next turn begins with the kind behind it. */
+static void serve(struct vgr_loop *loop)
+{
+    static void (*const kinds[])(struct vgr_loop *loop) = {serve_events, end_timers, go_on};
+
+    for (unsigned left = 3; left && !vgr_loop_spent(loop); left--) {
+        kinds[loop->kind](loop);
+        loop->kind = (loop->kind + 1) % 3;
+    }
+}
+
 int vgr_loop_turn(struct vgr_loop *loop, int ms)
 {
     int err = get_events(loop, ms);
@@ -262,9 +275,7 @@ int vgr_loop_turn(struct vgr_loop *loop, int ms)
     if (err)
         return err;
     begin_turn(loop);
-    serve_events(loop);
-    end_timers(loop);
-    go_on(loop);
+    serve(loop);
     end_turn(loop);
     return 0;
 }

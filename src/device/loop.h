@@ -14,9 +14,10 @@
  * A turn is what happens between two calls of epoll_wait. It is to be short, whatever guests and
  * clients send, for everybody else waits. So callbacks charge the loop with what they do that somebody
  * else may choose the amount of, and vgr_loop_spent() says when the turn has done enough: by the work
- * charged, or by the clock. Whoever can go on later then asks for vgr_loop_again(); the loop itself
- * leaves what epoll has told it for the next turn, where it comes first. In each turn one event, one
- * timer and everybody of vgr_loop_again() are served at least, so nobody starves.
+ * charged, or by the clock. Whoever can go on later then asks for vgr_loop_again(), and the loop itself
+ * serves nobody more in that turn. Events, timers and those of vgr_loop_again() are three lists; each goes
+ * on where it was left, and the next turn begins with the list behind the one that used this turn up. So
+ * nobody starves.
  *
  * What the turns took is kept: the longest by the clock, and the most of each kind of work in one turn.
  * The first depends on the machine and on who else wants its processors; the others do not.
@@ -90,6 +91,7 @@ struct vgr_loop {
     struct epoll_event events[VGR_LOOP_BATCH];
     struct vgr_timer *first, *last; /* that run */
     struct vgr_again *waiting, *last_waiting;
+    unsigned kind;                 /* the next to be served: events, timers, those that wait */
     uint64_t work[VGR_WORK_KINDS]; /* charged in this turn */
     uint64_t began_ns;             /* this turn; CLOCK_MONOTONIC */
     bool look;                     /* at the clock, next time */
@@ -131,8 +133,8 @@ static inline void vgr_loop_look(struct vgr_loop *loop)
     loop->look = true;
 }
 
-/* Has the loop call `go_on` once in its next turn, which begins without waiting. For one that waits
- * already only the callback changes. In the callback it does not wait any more, and may be freed. */
+/* Has the loop call `go_on` once in a later turn; until then no turn waits. For one that waits already
+ * only the callback changes. In the callback it does not wait any more, and may be freed. */
 void vgr_loop_again(struct vgr_loop *loop, struct vgr_again *a, void (*go_on)(struct vgr_again *a));
 
 /* No-op for one that does not wait. */

@@ -29,6 +29,7 @@
 #include "common/log.h"
 #include "worker/boot.h"
 #include "worker/context.h"
+#include "worker/locks.h"
 #include "worker/sandbox.h"
 
 /* GGML aborts on what it finds impossible. The guest should learn why before we are gone. A thread of
@@ -66,6 +67,8 @@ static int prepare_sleep(struct vgr_shared *shared, uint32_t n_queues)
 static int load(const struct vgr_boot *boot, struct vgr_sandbox *sandbox,
                 struct vgr_backends *backends, struct vgr_shared *shared)
 {
+    if (boot->sandbox.mode != VGR_SANDBOX_OFF)
+        vgr_locks_by_flock();
     return vgr_sandbox_begin(sandbox, &boot->sandbox) ||
            vgr_backends_load(backends, (const char (*)[64])boot->devices, boot->n_devices) ||
            (shared && prepare_sleep(shared, backends->n)) ||

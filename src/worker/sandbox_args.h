@@ -113,8 +113,8 @@ static const struct vgr_call_case openat_refused[] = {
             }                                                                                      \
         }                                                                                          \
     }
-static const struct vgr_call_case poll_refused[] = {MORE_THAN(1, 64), END};
-static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 64), END};
+static const struct vgr_call_case poll_refused[] = {MORE_THAN(1, 32), END};
+static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 32), END};
 
 static const struct vgr_call_case msync_refused[] = {WITH(2, MS_SYNC), END};
 static const struct vgr_call_case mmap_refused[] = {WITH(3, MAP_HUGETLB), END};

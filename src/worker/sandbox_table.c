@@ -104,7 +104,8 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
             "(F_DUPFD_QUERY). Refused: sending signals to any process, leases that make others "
             "wait, the size of a pipe that the front reads, and locks of parts of a file, whose "
             "number has no limit: everybody who closes that file, such as /dev/null or libc, looks "
-            "at all of them."},
+            "at all of them. The worker's fcntl() makes of a lock of a whole file, as NVIDIA's caches "
+            "use it, one of flock()."},
     {.calls = "ioctl",
      .only = ioctl_only,
      .refused = ioctl_refused,

@@ -262,10 +262,9 @@ static void go_on(struct vgr_again *a)
         vgr_loop_again(&f.loop, a, go_on);
 }
 
-/* Each is called once a turn; all of them, one event and one timer have their turns. */
+/* Each is called once a turn, as long as the turn is not used up. */
 static void one_that_is_not_done_goes_on_in_the_next_turn(void **state)
 {
-    f.charge = VGR_LOOP_TURN_UNITS;
     f.again_ms = 1;
     for (int i = 0; i < 3; i++)
         vgr_loop_again(&f.loop, &f.again[i], go_on);
@@ -273,15 +272,35 @@ static void one_that_is_not_done_goes_on_in_the_next_turn(void **state)
     vgr_again_stop(&f.again[1]);
     vgr_again_stop(&f.again[1]);
     turn_gives("AC");
-    watch_all();
-    turn_gives("aAC");
-    set(1, 0);
-    usleep(3000);
-    turn_gives("b1AC");
+    turn_gives("AC");
     f.again_ms = 0;
-    vgr_timer_stop(&f.timer[1]);
-    turn_gives("cAC");
+    turn_gives("AC");
+    turn_gives("");
+    assert_null(f.loop.waiting);
+}
+
+/* Where each uses up a turn, one is served in each: events, timers and those that are not done by turns. */
+static void each_kind_has_its_turn(void **state)
+{
+    f.charge = VGR_LOOP_TURN_UNITS;
+    f.again_ms = 1;
+    vgr_loop_again(&f.loop, &f.again[0], go_on);
+    vgr_loop_again(&f.loop, &f.again[1], go_on);
+    watch_all();
+    set(0, 0);
+    usleep(3000);
+    turn_gives("a");
+    turn_gives("0A");
+    turn_gives("b");
+    usleep(3000);
+    turn_gives("0B");
+    f.again_ms = 0;
+    turn_gives("c");
+    usleep(3000);
+    turn_gives("0A");
     turn_gives("d");
+    turn_gives("B");
+    turn_gives("");
     assert_null(f.loop.waiting);
     close_all();
 }
@@ -309,6 +328,7 @@ int main(void)
         T(every_kind_of_work_counts),
         T(what_is_left_is_served_once),
         T(one_that_is_not_done_goes_on_in_the_next_turn),
+        T(each_kind_has_its_turn),
         T(nobody_waits_while_somebody_is_not_done),
     };
 
