@@ -23,7 +23,7 @@ help:
 	@echo '     [FRONT=virgl]        through the VM'"'"'s virtio-gpu with 3D graphics'
 	@echo 'make check                build, then run all the tests that CI runs (half an hour)'
 	@echo 'make check-fast           build, then the tests without a VM (3 minutes)'
-	@echo 'make check-full           everything but what takes hours'
+	@echo 'make check-full           everything but what takes hours; goes on where it was stopped'
 	@echo 'make soak                 what takes hours: all of GGML'"'"'s suite, days on lavapipe'
 	@echo 'make build                build into $(BUILD)'
 	@echo 'make fuzz                 run each fuzzer for FUZZ_SECONDS (60) seconds'
@@ -48,10 +48,11 @@ bench: build
 stable: toolbox
 	@tools/toolbox --stable
 
-check-full: stable
-
-check check-fast check-full soak: toolbox
+check check-fast soak: toolbox
 	@tests/run $(patsubst check-%,%,$@)
+
+check-full: stable
+	@tests/run --resume full
 
 fuzz: toolbox
 	@tests/fuzz/run --seconds $(FUZZ_SECONDS)

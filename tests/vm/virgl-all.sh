@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # vgr-test: full 1800 13
+# vgr-runs: tests/vm/*.sh
 #
 # The tests of a VM with a vhost-user device hold for one that has the bridge in its virtio-gpu with 3D
 # graphics instead. Those that end a process, or the machine, have a test of their own here (virgl-*), and

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # vgr-test: full 7200 20
+# vgr-runs: tests/vm/*.sh
 #
 # The bridge before an older virglrenderer: all tests virgl-* pass in the QEMU of Debian stable, too,
 # which was built with virglrenderer 1.1 and so takes fences on its own thread only. First it is made
