@@ -204,13 +204,16 @@ static void add_event(struct vgr_loop *loop, unsigned left, struct epoll_event e
 static int get_events(struct vgr_loop *loop, int ms)
 {
     unsigned left = loop->n_events - loop->next;
-    int wait = patience(loop, ms), n;
+    int wait = patience(loop, ms), n = 0;
     struct epoll_event fresh[VGR_LOOP_BATCH];
 
     memmove(loop->events, loop->events + loop->next, left * sizeof(loop->events[0]));
     loop->next = 0;
     loop->n_events = left;
-    n = epoll_wait(loop->epoll_fd, fresh, (int)(VGR_LOOP_BATCH - left), wait);
+    /* A turn that timers, or those that wait, have used up leaves all of them: epoll takes room for none for an
+     * error. */
+    if (left < VGR_LOOP_BATCH)
+        n = epoll_wait(loop->epoll_fd, fresh, (int)(VGR_LOOP_BATCH - left), wait);
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < n; i++)

@@ -4,8 +4,8 @@
  *
  * NVIDIA's libraries lock the files of their cache by fcntl(F_SETLK), and without a lock they do not use it:
  * CUDA then compiles all its kernels anew in each worker, for 40 s. The sandbox has to refuse such locks, for
- * they are parts of a file and their number has no limit (sandbox_table.c); but those of flock(), one for
- * each open file, it allows. So vgr-worker has an fcntl() of its own, which the loader finds before libc's. In
+ * they are parts of a file and their number has no limit (sandbox_table.c); but those of flock() it allows to a
+ * worker with a cache. So vgr-worker has an fcntl() of its own, which the loader finds before libc's. In
  * a sandbox it makes of the lock of a file one of flock(). That the two do not exclude each other does not
  * matter: in a sandbox the cache is shared by workers of one VM, all of which are in theirs.
  *

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
-#include <linux/mempolicy.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -119,7 +118,6 @@ static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 32), END};
 static const struct vgr_call_case msync_refused[] = {WITH(2, MS_SYNC), END};
 static const struct vgr_call_case mmap_refused[] = {WITH(3, MAP_HUGETLB), END};
 static const struct vgr_call_case memfd_refused[] = {WITH(1, MFD_HUGETLB), END};
-static const struct vgr_call_case mbind_refused[] = {WITH(5, MPOL_MF_MOVE_ALL), END};
 
 static const struct vgr_call_case madvise_only[] = {IS(2, MADV_NORMAL),
                                                     IS(2, MADV_RANDOM),

@@ -35,6 +35,9 @@
 #ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
 #define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
 #endif
+#ifndef LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF
+#define LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF (1U << 0)
+#endif
 #define ACCESS_NET (3ULL) /* bind and connect of TCP */
 #define SCOPES     (3ULL) /* abstract unix sockets, signals */
 
@@ -159,6 +162,13 @@ static void add_rules(struct rules *r, const struct vgr_boot_sandbox *config)
         allow(r, config->shader_cache, ACCESS_CACHE);
 }
 
+/* The kernel writes each denial to the machine's audit log, where there is one: as many as a worker likes, and
+ * who has something to be audited meanwhile waits for room. */
+static uint32_t not_to_be_audited(const struct rules *r)
+{
+    return r->abi >= 7 ? LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0;
+}
+
 static int enforce(struct rules *r, const struct vgr_boot_sandbox *config)
 {
     /* Every right of the first version, and those that came later. */
@@ -184,7 +194,7 @@ static int enforce(struct rules *r, const struct vgr_boot_sandbox *config)
     if (r->fd < 0)
         return -errno;
     add_rules(r, config);
-    if (syscall(SYS_landlock_restrict_self, r->fd, 0))
+    if (syscall(SYS_landlock_restrict_self, r->fd, not_to_be_audited(r)))
         err = -errno;
     close(r->fd);
     return err;

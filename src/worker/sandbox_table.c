@@ -19,6 +19,7 @@
 #define REFUSE   VGR_CALL_REFUSE
 #define ABSENT   VGR_CALL_ABSENT
 #define NEVER    VGR_CALL_NEVER
+#define CACHE    VGR_CALL_CACHE
 #define UNLISTED VGR_CALL_UNLISTED
 
 const struct vgr_call_row vgr_sandbox_calls[] = {
@@ -48,11 +49,13 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
      .refused = msync_refused,
      .why = "Libraries ask whether an address is mapped. Refused: waiting for a disk."},
     {.calls = "get_mempolicy set_mempolicy",
-     .why = "For CUDA on hosts with several memory nodes. They concern the calling thread and its "
-            "own addresses."},
-    {.calls = "mbind",
-     .refused = mbind_refused,
-     .why = "As above. Refused: moving pages that other processes map too."},
+     .why = "CUDA asks. They concern the calling thread and its own addresses."},
+    {.calls = "mbind set_mempolicy_home_node",
+     .answer = REFUSE,
+     .why =
+         "Of a shared mapping they set the policy of the file: the arena's is the VM's memory. It "
+         "holds for "
+         "the VM and outlives the worker, as does the kernel's memory for it, 340 bytes a page."},
     {.calls = "userfaultfd process_madvise process_mrelease process_vm_readv process_vm_writev "
               "move_pages migrate_pages",
      .answer = NEVER,
@@ -100,12 +103,13 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "fcntl",
      .only = fcntl_only,
      .refused = fcntl_refused,
-     .why = "Seen while libraries load. Mesa asks whether two descriptors are the same file "
-            "(F_DUPFD_QUERY). Refused: sending signals to any process, leases that make others "
-            "wait, the size of a pipe that the front reads, and locks of parts of a file, whose "
-            "number has no limit: everybody who closes that file, such as /dev/null or libc, looks "
-            "at all of them. The worker's fcntl() makes of a lock of a whole file, as NVIDIA's caches "
-            "use it, one of flock()."},
+     .why =
+         "Seen while libraries load. Mesa asks whether two descriptors are the same file "
+         "(F_DUPFD_QUERY). Refused: sending signals to any process, leases that make others "
+         "wait, the size of a pipe that the front reads, and locks of parts of a file, whose "
+         "number has no limit: everybody who closes that file, such as /dev/null or libc, looks "
+         "at all of them. The worker's fcntl() makes of a lock of a whole file, as NVIDIA's caches "
+         "use it, one of flock()."},
     {.calls = "ioctl",
      .only = ioctl_only,
      .refused = ioctl_refused,
@@ -113,9 +117,14 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
             "numbers its calls from 0 and gives no kind, so all these numbers pass except FIBMAP; "
             "other files do not know them. Refused: the same effects as with fcntl, typing on a "
             "terminal, and devices that are no GPU."},
-    {.calls = "ftruncate fallocate fadvise64 flock",
-     .why = "Seen: lavapipe's memory grows, Mesa locks entries of its cache. A worker can lock any "
-            "file that it can open, which only hinders programs that lock files in /usr."},
+    {.calls = "ftruncate fallocate fadvise64", .why = "Seen: lavapipe's memory grows."},
+    {.calls = "flock",
+     .answer = CACHE,
+     .why = "Drivers lock entries of their caches. A mapping keeps the lock of a descriptor that "
+            "is closed, so a "
+            "worker can have as many as mappings, on any file that it can open: everybody who "
+            "closes that file, "
+            "such as libc, looks at all of them."},
     {.calls = "mkdir mkdirat rename renameat renameat2 unlink unlinkat",
      .why = "Seen: Mesa's cache. NVIDIA's library tries to repair /dev/char. Landlock refuses them "
             "outside of `--shader-cache`."},

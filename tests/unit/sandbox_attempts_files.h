@@ -5,6 +5,8 @@
 #ifndef VGR_SANDBOX_ATTEMPTS_FILES_H
 #define VGR_SANDBOX_ATTEMPTS_FILES_H
 
+#include <sys/file.h>
+
 #include "sandbox_attempts.h"
 
 static int read_shadow(void)
@@ -211,6 +213,18 @@ static int open_for_calls_wide(void)
 static int take_terminal(void)
 {
     return try_open("/dev/ptmx", 3 | O_NOCTTY);
+}
+
+/* The mapping keeps the lock when the descriptor is closed. */
+static int lock_library(void)
+{
+    int fd = open("/usr/lib/os-release", O_RDONLY);
+    int err = to_errno(flock(fd, LOCK_SH));
+
+    if (!err && mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED)
+        err = errno;
+    close(fd);
+    return err;
 }
 
 /* A file that may be read. Old versions of landlock ask whether it is read, not whether it is cut. */

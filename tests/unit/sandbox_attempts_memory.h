@@ -85,6 +85,23 @@ static int huge_memfd(void)
     return err == ENOENT || err == EINVAL ? 0 : err;
 }
 
+/* The arena's pages are the VM's, and so would the policy be. */
+static int policy_of_shared_pages(void)
+{
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    unsigned long nodes = 1;
+    int err = to_errno(syscall(SYS_mbind, p, 4096, 1 /* MPOL_PREFERRED */, &nodes, 64, 0));
+
+    return err == ENOSYS ? 0 : err;
+}
+
+static int home_of_shared_pages(void)
+{
+    int err = to_errno(syscall(SYS_set_mempolicy_home_node, map_page(), 4096, 0, 0));
+
+    return err == ENOSYS ? 0 : err;
+}
+
 static int move_shared_pages(void)
 {
     int err = to_errno(syscall(SYS_mbind, map_page(), 4096, 0, NULL, 0, 4 /* MPOL_MF_MOVE_ALL */));

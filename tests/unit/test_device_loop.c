@@ -305,6 +305,40 @@ static void each_kind_has_its_turn(void **state)
     close_all();
 }
 
+static unsigned n_served;
+
+static void count(struct vgr_watch *w, uint32_t events)
+{
+    vgr_event_read(w->fd);
+    n_served++;
+    vgr_loop_charge(&f.loop, f.kind, f.charge);
+}
+
+/* A turn that another kind uses up leaves as many events as the loop has room for: there is nothing to ask epoll
+ * for then, and it would take that for an error. */
+static void events_that_fill_the_loop_wait_for_their_turn(void **state)
+{
+    struct vgr_watch watch[VGR_LOOP_BATCH + 2];
+    const unsigned n = VGR_LOOP_BATCH + 2;
+
+    n_served = 0;
+    f.charge = VGR_LOOP_TURN_UNITS;
+    f.again_ms = 1;
+    vgr_loop_again(&f.loop, &f.again[0], go_on);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(vgr_loop_add(&f.loop, &watch[i], eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK),
+                                      EPOLLIN | EPOLLET, count),
+                         0);
+    for (unsigned i = 0; i < n; i++) {
+        turn_gives("");
+        assert_int_equal(n_served, i + 1);
+        turn_gives("A");
+        assert_int_equal(n_served, i + 1);
+    }
+    for (unsigned i = 0; i < n; i++)
+        vgr_loop_close(&f.loop, &watch[i]);
+}
+
 static void nobody_waits_while_somebody_is_not_done(void **state)
 {
     vgr_loop_again(&f.loop, &f.again[0], go_on);
@@ -329,6 +363,7 @@ int main(void)
         T(what_is_left_is_served_once),
         T(one_that_is_not_done_goes_on_in_the_next_turn),
         T(each_kind_has_its_turn),
+        T(events_that_fill_the_loop_wait_for_their_turn),
         T(nobody_waits_while_somebody_is_not_done),
     };
 

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <fnmatch.h>
 #include <pthread.h>
+#include <seccomp.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -283,7 +284,7 @@ static int cache_is_writable(void)
 
     snprintf(path, sizeof(path), "%s/cache/entry", f.folder);
     fd = open(path, O_CREAT | O_RDWR, 0700);
-    NEED(fd >= 0 && !ftruncate(fd, 10) && !unlink(path));
+    NEED(fd >= 0 && !ftruncate(fd, 10) && !flock(fd, LOCK_EX) && !unlink(path));
     NEED(create_tmp() == EACCES);
     NEED(!strncmp(getenv("MESA_SHADER_CACHE_DIR"), f.folder, strlen(f.folder)));
     return 0;
@@ -353,6 +354,33 @@ static void workers_end_first_without_memory(void **state)
     assert_int_equal(outcome(VGR_SANDBOX_OFF, is_offered), 0);
     assert_int_equal(outcome(VGR_SANDBOX_RELAXED, is_offered), 0);
     assert_int_equal(outcome(VGR_SANDBOX_STRICT, is_offered), 0);
+}
+
+static int nothing(void)
+{
+    return 0;
+}
+
+/* From version 7 on the kernel writes each denial to the machine's audit log, unless it is told not to. Here it
+ * refuses to confine a process that has not told it so. */
+static void denials_do_not_flood_the_audit_log(void **state)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
+    int status;
+    pid_t pid;
+
+    assert_non_null(filter);
+    assert_int_equal(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EXDEV), SYS_landlock_restrict_self, 1,
+                                      SCMP_A1(version < 7 ? SCMP_CMP_NE : SCMP_CMP_EQ, 0)),
+                     0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (!pid)
+        _exit(seccomp_load(filter) ? 98 : outcome(VGR_SANDBOX_STRICT, nothing));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    seccomp_release(filter);
 }
 
 /* Whether a worker with devices of these kinds opens the node, whether or not this machine has it. */
@@ -493,6 +521,7 @@ int main(void)
         cmocka_unit_test(a_cache_only_where_named),
         cmocka_unit_test(a_user_of_its_own),
         cmocka_unit_test(workers_end_first_without_memory),
+        cmocka_unit_test(denials_do_not_flood_the_audit_log),
         cmocka_unit_test(nodes_of_offered_devices_only),
     };
 
