@@ -47,9 +47,6 @@ static void print_strict(const struct vgr_call_row *row)
     case VGR_CALL_REFUSE:
         printf("EPERM");
         break;
-    case VGR_CALL_CACHE:
-        printf("with `--shader-cache`, else EPERM");
-        break;
     case VGR_CALL_ABSENT:
         printf("ENOSYS");
         break;

@@ -10,6 +10,30 @@
 #include "worker/graph_build.h"
 #include "worker/tensor.h"
 
+/* llama.cpp asks where a weight is to be by an op that has it for a source. Two of these ops nobody could run, and
+ * their rules refuse them: a ROPE with nothing to rotate, which does not end on the CPU, and an RWKV_WKV6 whose
+ * other sources have nothing to do with the weight. The answer is that for the op which is meant. A device that
+ * says no does not get the weight, and each token brings it along. */
+static void mean(struct ggml_tensor *t)
+{
+    const char *name = (unsigned)t->op < GGML_OP_COUNT ? ggml_op_name(t->op) : "";
+    struct ggml_tensor *a = t->src[0], *rope_factors = t->src[2], *first = t->src[3];
+    int64_t pairs;
+
+    if (!strcmp(name, "ROPE") && a && !t->op_params[1]) {
+        pairs = a->ne[0] / 2;
+        if (rope_factors && rope_factors->ne[0] < pairs)
+            pairs = rope_factors->ne[0];
+        t->op_params[1] = 2 * (int32_t)pairs;
+    } else if (!strcmp(name, "RWKV_WKV6") && a && first && ggml_is_contiguous(first)) {
+        first->ne[0] = a->ne[0];
+        first->ne[1] = a->ne[1];
+        first->ne[2] = first->ne[3] = 1;
+        first->nb[1] = first->nb[0] * (size_t)a->ne[0];
+        first->nb[2] = first->nb[3] = first->nb[1] * (size_t)a->ne[1];
+    }
+}
+
 int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uint32_t len,
                     struct vgr_query_reply *reply)
 {
@@ -50,6 +74,7 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
             t[i]->src[s] = vgr_graph_by_ref(t, wire[i].src[s]);
         t[i]->view_src = vgr_graph_by_ref(t, wire[i].view_src);
     } while (n > 0);
+    mean(t[0]);
     if (!vgr_tensor_check_op(c, t[0], device, &why)) {
         reply->supported = 1;
         reply->offload = ggml_backend_dev_offload_op(dev->dev, t[0]);

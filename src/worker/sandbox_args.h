@@ -12,6 +12,7 @@
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -114,6 +115,10 @@ static const struct vgr_call_case openat_refused[] = {
     }
 static const struct vgr_call_case poll_refused[] = {MORE_THAN(1, 32), END};
 static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 32), END};
+
+/* Before Linux 5.18 LOCK_MAND made locks that no other excludes. */
+static const struct vgr_call_case flock_refused[] = {
+    MASKED(1, (uint32_t)~LOCK_NB, LOCK_SH, "LOCK_SH"), MASKED(1, 32, 32, "LOCK_MAND"), END};
 
 static const struct vgr_call_case msync_refused[] = {WITH(2, MS_SYNC), END};
 static const struct vgr_call_case mmap_refused[] = {WITH(3, MAP_HUGETLB), END};

@@ -122,28 +122,23 @@ static int let_pass(scmp_filter_ctx f, const struct vgr_call_row *row, int nr)
 
 /* Adds a row's rules to the first filter or to the second. A name that this libseccomp or this processor
  * does not have needs no rule. */
-static int add_row(scmp_filter_ctx f, struct vgr_call_row row, bool first,
-                   const struct vgr_boot_sandbox *config)
+static int add_row(scmp_filter_ctx f, const struct vgr_call_row *row, bool first, bool strict)
 {
-    char *names = strdup(row.calls), *rest = names, *name;
+    char *names = strdup(row->calls), *rest = names, *name;
     int err = names ? 0 : -ENOMEM;
-
-    if (row.answer == VGR_CALL_CACHE)
-        row.answer = config->shader_cache[0] ? VGR_CALL_ALLOW : VGR_CALL_REFUSE;
 
     while (!err && (name = strsep(&rest, " "))) {
         int nr = seccomp_syscall_resolve_name(name);
 
         if (nr != __NR_SCMP_ERROR)
-            err = first ? refuse(f, &row, nr, config->mode == VGR_SANDBOX_STRICT)
-                        : let_pass(f, &row, nr);
+            err = first ? refuse(f, row, nr, strict) : let_pass(f, row, nr);
     }
     free(names);
     return err;
 }
 
 /* Makes a filter and puts it on all threads, those included that the libraries have started. */
-static int put_on(bool first, const struct vgr_boot_sandbox *config)
+static int put_on(bool first, bool strict)
 {
     scmp_filter_ctx f = seccomp_init(first ? SCMP_ACT_ALLOW : SCMP_ACT_TRAP);
     int err = 0;
@@ -151,7 +146,7 @@ static int put_on(bool first, const struct vgr_boot_sandbox *config)
     if (!f)
         return -ENOMEM;
     for (size_t i = 0; i < vgr_sandbox_n_calls && !err; i++)
-        err = add_row(f, vgr_sandbox_calls[i], first, config);
+        err = add_row(f, &vgr_sandbox_calls[i], first, strict);
     if (!err)
         err = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     if (!err)
@@ -178,9 +173,9 @@ int vgr_sandbox_finish(struct vgr_sandbox *sb, unsigned n_devices, void (*refuse
         return err;
     }
     on_refused = refused;
-    err = strict && sigaction(SIGSYS, &action, NULL) ? -errno : put_on(true, sb->config);
+    err = strict && sigaction(SIGSYS, &action, NULL) ? -errno : put_on(true, strict);
     if (!err && strict)
-        err = put_on(false, sb->config);
+        err = put_on(false, strict);
     if (err && strict) {
         vgr_error("sandbox: strict needs seccomp, which this kernel refuses: %s", strerror(-err));
         return err;

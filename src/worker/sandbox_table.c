@@ -19,7 +19,6 @@
 #define REFUSE   VGR_CALL_REFUSE
 #define ABSENT   VGR_CALL_ABSENT
 #define NEVER    VGR_CALL_NEVER
-#define CACHE    VGR_CALL_CACHE
 #define UNLISTED VGR_CALL_UNLISTED
 
 const struct vgr_call_row vgr_sandbox_calls[] = {
@@ -119,12 +118,11 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
             "terminal, and devices that are no GPU."},
     {.calls = "ftruncate fallocate fadvise64", .why = "Seen: lavapipe's memory grows."},
     {.calls = "flock",
-     .answer = CACHE,
-     .why = "Drivers lock entries of their caches. A mapping keeps the lock of a descriptor that "
-            "is closed, so a "
-            "worker can have as many as mappings, on any file that it can open: everybody who "
-            "closes that file, "
-            "such as libc, looks at all of them."},
+     .refused = flock_refused,
+     .why = "Drivers lock entries of their caches. An exclusive lock there is one of at a time. Of "
+            "the others a worker could have as many as mappings, which keep the lock of a "
+            "descriptor that is closed, on any file that it can open: everybody who closes that "
+            "file, such as libc, looks at all of them."},
     {.calls = "mkdir mkdirat rename renameat renameat2 unlink unlinkat",
      .why = "Seen: Mesa's cache. NVIDIA's library tries to repair /dev/char. Landlock refuses them "
             "outside of `--shader-cache`."},

@@ -18,7 +18,7 @@ static void *lock(void *path)
         struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
         int fd = open(path, O_RDWR | O_CLOEXEC), other = open(path, O_RDWR | O_CLOEXEC);
         int got = fcntl(fd, F_SETLK, &whole) ? errno : 0;
-        int others = flock(other, LOCK_SH | LOCK_NB) ? errno : 0;
+        int others = flock(other, LOCK_EX | LOCK_NB) ? errno : 0;
 
         dprintf(other, "%d %d\n", got, others);
         whole.l_type = F_UNLCK;

@@ -361,6 +361,45 @@ static void views_of_what_lies_elsewhere_are_scheduled(void **state)
     same_result(picked, (size_t)4 * 96, true);
 }
 
+/* ---- Questions ---- */
+
+/* Asks as llama.cpp does: the weight lies in a buffer of the device, nothing else anywhere. */
+static bool would_take(struct ggml_tensor *op, struct ggml_tensor *weight)
+{
+    bool yes;
+
+    weight->buffer = ggml_backend_buft_alloc_buffer(ggml_backend_dev_buffer_type(dev), 0);
+    yes = ggml_backend_dev_supports_op(dev, op);
+    ggml_backend_buffer_free(weight->buffer);
+    weight->buffer = NULL;
+    return yes;
+}
+
+/* The ops by which llama.cpp asks where a weight is to be, some of which could not be run. */
+static void weights_go_to_the_device(void **state)
+{
+    enum { HEAD = 64, HEADS = 4, TOKENS = 512 };
+    struct ggml_context *ctx = new_context();
+    struct ggml_tensor *x = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, HEAD, HEADS, TOKENS);
+    struct ggml_tensor *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, TOKENS);
+    struct ggml_tensor *odd = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, HEAD, HEAD, HEAD);
+    struct ggml_tensor *states = ggml_new_tensor_4d(ctx, GGML_TYPE_F32, HEAD, HEAD, HEAD, HEAD);
+
+    (void)state;
+    for (int half = 1; half <= 2; half++) { /* rotary factors for all of a row, or for a half */
+        struct ggml_tensor *factors = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, HEAD / 2 / half);
+
+        assert_true(
+            would_take(ggml_rope_ext(ctx, x, pos, factors, 0, 0, 0, 0, 0, 0, 0, 0, 0), factors));
+    }
+    for (int heads = 1; heads <= HEADS; heads += 3) {
+        struct ggml_tensor *first = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, HEAD, heads);
+
+        assert_true(would_take(ggml_rwkv_wkv6(ctx, odd, odd, odd, first, odd, states), first));
+    }
+    ggml_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +412,7 @@ int main(void)
         cmocka_unit_test(experts_are_computed),
         cmocka_unit_test(experts_are_scheduled),
         cmocka_unit_test(views_of_what_lies_elsewhere_are_scheduled),
+        cmocka_unit_test(weights_go_to_the_device),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -138,7 +138,6 @@ BUILD(l2_norm, ggml_l2_norm(c, f32(c, 8, 4, 3, 2), 1e-5f))
 BUILD(soft_max, ggml_soft_max_ext(c, f32(c, 8, 4, 6, 2), f16(c, 8, 4, 3, 1), 1, 8))
 BUILD(soft_max_back, ggml_soft_max_ext_back(c, f32(c, 8, 4, 3, 2), f32(c, 8, 4, 3, 2), 1, 0))
 BUILD(rope, ggml_rope_ext(c, f32(c, 16, 4, 3, 2), i32(c, 3, 1, 1, 1), f32(c, 8, 1, 1, 1), 16, 0, 0, 10000, 1, 0, 1, 32, 1))
-BUILD(rope_none, ggml_rope_ext(c, f32(c, 16, 4, 3, 2), i32(c, 3, 1, 1, 1), f32(c, 8, 1, 1, 1), 0, 0, 0, 0, 0, 0, 0, 0, 0))
 BUILD(rope_back, ggml_rope_ext_back(c, f16(c, 16, 4, 3, 2), i32(c, 3, 1, 1, 1), NULL, 8, 2, 0, 10000, 1, 0, 1, 32, 1))
 BUILD(rope_partial, ggml_rope_ext(c, f32(c, 16, 4, 3, 2), i32(c, 3, 1, 1, 1), f32(c, 4, 1, 1, 1), 8, 2, 0, 10000, 1, 0, 1, 32, 1))
 BUILD(rope_multi, ggml_rope_multi(c, f32(c, 16, 4, 3, 2), i32(c, 12, 1, 1, 1), NULL, 16, (int[]){2, 2, 2, 2}, 8, 0, 10000, 1, 0, 1, 32, 1))
@@ -266,10 +265,6 @@ static const struct sample samples[] = {
     SAMPLE(rope,
            P(1) | P(2) | P(4) | P(5) | P(6) | P(7) | P(8) | P(9) | P(10) | P(11) | P(12) | P(13) |
                P(14),
-           S(0), S(2), 0, S(2)),
-    SAMPLE(rope_none,
-           P(1) | P(2) | P(4) | P(5) | P(6) | P(7) | P(8) | P(9) | P(10) | P(11) | P(12) | P(13) |
-               P(14) | P(15),
            S(0), S(2), 0, S(2)),
     SAMPLE(rope_back,
            P(1) | P(2) | P(4) | P(5) | P(6) | P(7) | P(8) | P(9) | P(10) | P(11) | P(12) | P(13) |

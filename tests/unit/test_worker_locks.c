@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -65,15 +66,34 @@ static void locks_are_the_kernels_own_without_a_sandbox(void **state)
 static void locks_of_files_exclude_each_other(void **state)
 {
     vgr_locks_by_flock();
-    assert_int_equal(lock(a, F_SETLK, F_RDLCK, 0), 0);
-    assert_int_equal(lock(b, F_SETLK, F_RDLCK, 0), 0);
-    assert_int_equal(lock(a, F_SETLK, F_WRLCK, 0), EWOULDBLOCK);
-    assert_int_equal(lock(b, F_SETLK, F_UNLCK, 0), 0);
-    assert_int_equal(lock(a, F_SETLKW, F_WRLCK, 0), 0);
+    assert_int_equal(lock(a, F_SETLK, F_WRLCK, 0), 0);
+    assert_int_equal(lock(b, F_SETLK, F_WRLCK, 0), EWOULDBLOCK);
     assert_int_equal(lock(b, F_SETLK, F_RDLCK, 0), EWOULDBLOCK);
     assert_false(flock_is_free(LOCK_SH));
     assert_int_equal(lock(a, F_SETLK, F_UNLCK, 0), 0);
+    assert_int_equal(lock(b, F_SETLKW, F_RDLCK, 0), 0);
+    assert_int_equal(lock(b, F_SETLK, F_UNLCK, 0), 0);
     assert_true(flock_is_free(LOCK_EX));
+}
+
+static void *unlock_soon(void *arg)
+{
+    usleep(50000);
+    lock(a, F_SETLK, F_UNLCK, 0);
+    return arg;
+}
+
+/* The sandbox has exclusive locks only. */
+static void readers_wait_for_each_other(void **state)
+{
+    pthread_t thread;
+
+    vgr_locks_by_flock();
+    assert_int_equal(lock(a, F_SETLK, F_RDLCK, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, unlock_soon, NULL), 0);
+    assert_int_equal(lock(b, F_SETLK, F_RDLCK, 0), 0);
+    pthread_join(thread, NULL);
+    assert_false(flock(b, LOCK_UN));
 }
 
 static void locks_of_parts_are_the_kernels(void **state)
@@ -115,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(locks_are_the_kernels_own_without_a_sandbox),
         T(locks_of_files_exclude_each_other),
+        T(readers_wait_for_each_other),
         T(locks_of_parts_are_the_kernels),
         T(all_else_is_handed_on),
     };

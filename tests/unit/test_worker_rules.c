@@ -271,36 +271,6 @@ static void test_refusals(void **state)
     printf("%zu ops refused, each for its reason\n", N_REFUSALS);
 }
 
-/* ---- Questions ------------------------------------------------------------------------------ */
-
-/* What llama.cpp asks of a device that is to have a weight: ops that are never run, some of which could not
- * be. A device that says no does not get the weight, and each token brings it along. */
-static void test_questions_about_weights(void **state)
-{
-    enum { HEAD = 64, HEADS = 4, TOKENS = 512, ODD = 123 };
-    ctx_t c = context();
-    tensor_t wkv6;
-    const char *why =
-        vgr_rules_check(ggml_rope_ext(c, f32(c, HEAD, HEADS, TOKENS, 1), i32(c, TOKENS, 1, 1, 1),
-                                      f32(c, HEAD / 2, 1, 1, 1), 0, 0, 0, 0, 0, 0, 0, 0, 0));
-
-    (void)state;
-    if (why)
-        fail_msg("ROPE: %s", why);
-    wkv6 = ggml_rwkv_wkv6(c, f32(c, ODD, ODD, ODD, 1), f32(c, ODD, ODD, ODD, 1),
-                          f32(c, ODD, ODD, ODD, 1), f32(c, HEAD, HEADS, 1, 1),
-                          f32(c, ODD, ODD, ODD, 1), f32(c, ODD, ODD, ODD, ODD));
-    why = vgr_rules_check(wkv6);
-    if (why)
-        fail_msg("RWKV_WKV6: %s", why);
-    /* In a graph, where its bytes are somewhere, it has to fit. */
-    wkv6->src[3]->buffer = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), 64);
-    why = vgr_rules_check(wkv6);
-    assert_non_null(why);
-    ggml_backend_buffer_free(wkv6->src[3]->buffer);
-    ggml_free(c);
-}
-
 /* ---- Places --------------------------------------------------------------------------------- */
 
 #define ROOM 65536
@@ -436,7 +406,6 @@ int main(void)
         cmocka_unit_test(test_every_op_is_in_the_table),
         cmocka_unit_test(test_every_rule_has_a_sample),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_questions_about_weights),
         cmocka_unit_test_setup_teardown(test_views_are_where_they_say, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_results_on_top_of_sources, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_factors_at_the_end_of_a_buffer, make_room, leave_room),

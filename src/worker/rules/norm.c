@@ -107,8 +107,7 @@ static bool factors_inside(const struct ggml_tensor *factors, int64_t pairs)
 }
 
 /* ROPE, ROPE_BACK. Parameters: 1 how many elements of a row are rotated, 2 mode, 15 the first of
- * them, 11 to 14 sections, which have a position each. With nothing to rotate it is a copy; llama.cpp asks
- * for that one when it chooses where the factors of a model are to be. */
+ * them, 11 to 14 sections, which have a position each. */
 const char *vgr_rule_rope(const struct ggml_tensor *t)
 {
     const struct ggml_tensor *a = t->src[0], *pos = t->src[1], *factors = t->src[2];
@@ -121,7 +120,7 @@ const char *vgr_rule_rope(const struct ggml_tensor *t)
     VGR_REQUIRE(mode == ROPE_NORMAL || mode == ROPE_NEOX || mode == ROPE_MROPE ||
                     mode == ROPE_VISION || mode == ROPE_IMROPE,
                 "no such mode");
-    VGR_REQUIRE(n_dims >= 0 && n_dims % 2 == 0 && first >= 0 && first % 2 == 0 && a->ne[0] % 2 == 0,
+    VGR_REQUIRE(n_dims > 0 && n_dims % 2 == 0 && first >= 0 && first % 2 == 0 && a->ne[0] % 2 == 0,
                 "elements do not come in pairs");
     VGR_REQUIRE(first + n_dims <= a->ne[0], "more elements are rotated than there are");
     VGR_REQUIRE(mode != ROPE_VISION || (n_dims == a->ne[0] / 2 && !first),

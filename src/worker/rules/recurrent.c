@@ -84,7 +84,7 @@ const char *vgr_rule_ssm_scan(const struct ggml_tensor *t)
 
 /* RWKV and its like: sources [size, heads, tokens], then a state of size * size * heads for each of n
  * sequences of equal length; result: outputs, then states. `extra` is a source that is the same for
- * all tokens, or -1. When llama.cpp asks where that one is to be, the others are of no size that fits it. */
+ * all tokens, or -1. */
 static const char *linear_attn(const struct ggml_tensor *t, int state_at, int extra)
 {
     const struct ggml_tensor *first = t->src[0], *state = t->src[state_at];
@@ -94,8 +94,7 @@ static const char *linear_attn(const struct ggml_tensor *t, int state_at, int ex
     VGR_REQUIRE(all_contiguous(t), "not contiguous");
     for (int s = 0; s < state_at; s++) {
         if (s == extra)
-            VGR_REQUIRE(!t->src[s]->buffer || ggml_nelements(t->src[s]) == size * heads,
-                        "a source has a wrong shape");
+            VGR_REQUIRE(ggml_nelements(t->src[s]) == size * heads, "a source has a wrong shape");
         else
             VGR_REQUIRE(vgr_ne(t->src[s], size, heads, tokens, 1), "the sources differ in shape");
     }
