@@ -19,11 +19,13 @@
 
 static struct vgr_rows one_row(const struct ggml_tensor *t, size_t offset, size_t size)
 {
-    struct vgr_buffer *b = vgr_tensor_buffer(t->buffer ? t->buffer : t->view_src->buffer);
+    struct vgr_buffer *b = vgr_tensor_owner(t);
+    uint64_t at = (uint64_t)(uintptr_t)t->data - b->base + offset;
 
     return (struct vgr_rows){
         .buffer = b->handle,
-        .offset = (uint64_t)(uintptr_t)t->data - b->base + offset,
+        .offset = at,
+        .room = at <= b->size ? b->size - at : 0,
         .size = size,
         .n = 1,
     };
@@ -65,6 +67,11 @@ static enum ggml_status buffer_init_tensor(ggml_backend_buffer_t buffer, struct 
         vgr_device_alloc_size(b->device, t) <= ggml_nbytes(t) ||
         !vgr_tensor_place(b->queue, t, &place))
         return GGML_STATUS_SUCCESS;
+    if (vgr_device_alloc_size(b->device, t) > place.room) {
+        vgr_say_error("%s: tensor '%.64s' extends past the end of its buffer", b->device->name,
+                      t->name);
+        return GGML_STATUS_FAILED;
+    }
     vgr_tensor_record(&cmd.tensor, t, &place, true);
     if (!vgr_queue_lock(b->queue))
         return GGML_STATUS_FAILED;
@@ -76,9 +83,7 @@ static enum ggml_status buffer_init_tensor(ggml_backend_buffer_t buffer, struct 
 static void buffer_memset_tensor(ggml_backend_buffer_t buffer, struct ggml_tensor *t, uint8_t value,
                                  size_t offset, size_t size)
 {
-    struct vgr_rows r = one_row(t, offset, size);
-
-    vgr_xfer_memset(((struct vgr_buffer *)buffer->context)->queue, r.buffer, r.offset, size, value);
+    vgr_xfer_memset(((struct vgr_buffer *)buffer->context)->queue, one_row(t, offset, size), value);
 }
 
 static void buffer_set_tensor(ggml_backend_buffer_t buffer, struct ggml_tensor *t, const void *data,
@@ -135,7 +140,10 @@ static void buffer_clear(ggml_backend_buffer_t buffer, uint8_t value)
 {
     struct vgr_buffer *b = buffer->context;
 
-    vgr_xfer_memset(b->queue, b->handle, 0, buffer->size, value);
+    vgr_xfer_memset(
+        b->queue,
+        (struct vgr_rows){.buffer = b->handle, .room = b->size, .size = buffer->size, .n = 1},
+        value);
 }
 
 static const struct ggml_backend_buffer_i buffer_iface = {
@@ -175,8 +183,9 @@ static size_t buft_get_alloc_size(ggml_backend_buffer_type_t buft, const struct 
     return vgr_device_alloc_size(buft->context, t);
 }
 
-/* Asks the host for memory. Returns the handle, 0 if there is none. */
-static uint32_t alloc_on_host(struct vgr_queue *q, struct vgr_device *d, size_t size)
+/* Asks the host for memory. Returns the handle and the size there, 0 if there is none. */
+static uint32_t alloc_on_host(struct vgr_queue *q, struct vgr_device *d, size_t size,
+                              uint64_t *real)
 {
     struct vgr_cmd_alloc cmd = {
         .h.op = VGR_CMD_BUFFER_ALLOC, .h.flags = VGR_CMD_F_AWAIT, .device = d->index, .size = size};
@@ -194,8 +203,10 @@ static uint32_t alloc_on_host(struct vgr_queue *q, struct vgr_device *d, size_t 
     vgr_queue_unlock(q);
     if (!cmd.buffer)
         vgr_say_error("%s: no more than %u buffers at once", d->name, q->buffers.max);
-    if (seq && vgr_queue_wait(q, seq) && reply.ok)
+    if (seq && vgr_queue_wait(q, seq) && reply.ok && reply.size >= size) {
+        *real = reply.size;
         return cmd.buffer;
+    }
 
     if (cmd.buffer && vgr_queue_lock(q)) {
         vgr_handles_give(&q->buffers, cmd.buffer);
@@ -210,6 +221,7 @@ static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, 
     struct vgr_conn *c;
     struct vgr_buffer *b;
     uint32_t handle;
+    uint64_t real = 0;
 
     if (size > buft_get_max_size(buft))
         return NULL;
@@ -217,7 +229,7 @@ static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, 
     if (!c)
         return NULL;
     b = malloc(sizeof(*b));
-    handle = b ? alloc_on_host(c->queue[d->index], d, size) : 0;
+    handle = b ? alloc_on_host(c->queue[d->index], d, size, &real) : 0;
     if (!handle) {
         free(b);
         vgr_conn_release(c);
@@ -229,6 +241,7 @@ static ggml_backend_buffer_t buft_alloc_buffer(ggml_backend_buffer_type_t buft, 
         .handle = handle,
         .base = BASE + ((uint64_t)c->queue[d->index]->number << NUMBER_SHIFT) +
                 ((uint64_t)handle << BASE_SHIFT),
+        .size = real,
     };
     return ggml_backend_buffer_init(buft, buffer_iface, b, size);
 }

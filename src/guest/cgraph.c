@@ -5,11 +5,12 @@
 #include <stdlib.h>
 
 #include "guest/log.h"
+#include "protocol/wire.h"
 
 #define NODES  8
 #define MEMORY (1u << 20)
 
-static bool trusted;
+static bool trusted, marks;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* Do `len` bytes at `p` lie in the memory that was given to GGML? */
@@ -66,6 +67,7 @@ static void try_layout(void)
 
         g = ggml_new_graph_custom(ctx, NODES, false);
         ggml_build_forward_expand(g, last);
+        marks = (uint32_t)last->flags & VGR_TENSOR_COMPUTE;
         /* x is a leaf and the stranger is in no graph: they are looked up, and no nodes. */
         trusted = as_expected(mem, g, node, uses, 4) && inside(mem, g, sizeof(*g));
         for (int i = 4; trusted && i < 6; i++) {
@@ -78,6 +80,12 @@ static void try_layout(void)
     free(mem);
     if (!trusted)
         vgr_say_debug("this GGML's graphs are laid out in another way: the host cannot fuse ops");
+}
+
+bool vgr_cgraph_marks(void)
+{
+    pthread_once(&once, try_layout);
+    return marks;
 }
 
 bool vgr_cgraph_trusted(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cgraph.h - how often a node's result is used in the whole graph.
+ * cgraph.h - how often a node's result is used in the whole graph, and whether nodes are marked.
  *
  * Theory of operation
  * -------------------
@@ -24,6 +24,10 @@
 #include "protocol/ggml_abi.h"
 
 #define VGR_USES_UNKNOWN INT32_MIN
+
+/* True if this GGML marks the nodes that are to be computed, and its backends leave the others out. Versions that
+ * do not know such a mark compute all. Tried once; thread-safe. */
+bool vgr_cgraph_marks(void);
 
 /* True if the layout is the one that ggml_abi.h states. Tried once; thread-safe. */
 bool vgr_cgraph_trusted(void);

@@ -11,6 +11,7 @@
 #include "guest/cgraph.h"
 #include "guest/dict.h"
 #include "guest/tensor.h"
+#include "protocol/codec.h"
 
 #define FIRST_CAP 64u
 
@@ -41,6 +42,7 @@ static int body_room(struct vgr_graph_body *b, uint32_t n)
         return -ENOMEM;
     b->payload = payload;
     if (grow_array(&b->tensor, cap, sizeof(*b->tensor)) ||
+        grow_array(&b->flaw, cap, sizeof(*b->flaw)) ||
         grow_array(&b->uses, cap, sizeof(*b->uses)) ||
         grow_array(&b->hash_slot, cap, sizeof(*b->hash_slot)) ||
         grow_array(&b->image, cap, sizeof(*b->image)))
@@ -117,26 +119,72 @@ static void note_buffer(struct vgr_graphs *g, struct vgr_graph_body *b, uint32_t
     b->n_buffers++;
 }
 
-/* Writes the record of `t`, which is at `place`, at `index`, without references. */
-static void put_record(struct vgr_graphs *g, const struct ggml_tensor *t,
-                       const struct vgr_place *place, uint32_t index, bool leaf)
-{
-    struct vgr_graph_body *b = &g->scratch;
+/* What a record is in a graph. */
+enum part {
+    PART_LEAF,
+    PART_OP,
+    PART_VIEW, /* a node that names a part of other memory */
+    PART_IDLE, /* a node that has nothing to do */
+};
 
-    note_buffer(g, b, place->buffer);
-    vgr_tensor_record(&vgr_graph_records(b)[index], t, place, leaf);
-    b->tensor[index] = t;
-    memcpy(b->image[index], t, sizeof(b->image[index]));
+/* Why an op cannot use what is at a record. */
+enum flaw { FLAW_NONE, FLAW_ELSEWHERE, FLAW_OUTSIDE };
+
+static enum part part_of(const struct ggml_tensor *t)
+{
+    if (ggml_is_empty(t))
+        return PART_IDLE;
+    switch (t->op) {
+    case GGML_OP_NONE:
+    case GGML_OP_VIEW:
+    case GGML_OP_RESHAPE:
+    case GGML_OP_PERMUTE:
+    case GGML_OP_TRANSPOSE:
+        return PART_VIEW;
+    default:
+        return vgr_cgraph_marks() && !((uint32_t)t->flags & VGR_TENSOR_COMPUTE) ? PART_IDLE
+                                                                                : PART_OP;
+    }
 }
 
-static int add_record(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t index, bool leaf)
+static enum flaw flaw_of(const struct vgr_graphs *g, const struct ggml_tensor *t,
+                         const struct vgr_tensor *r, const struct vgr_place *place, bool found)
 {
-    struct vgr_place place = {0};
+    uint64_t bytes;
 
-    if (g->placed && !vgr_tensor_place(g->queue, t, &place))
-        return -EFAULT;
-    put_record(g, t, &place, index, leaf);
-    return 0;
+    if (!g->placed)
+        return FLAW_NONE;
+    if (!found)
+        return FLAW_ELSEWHERE;
+    if (vgr_codec_extent(r, (uint32_t)ggml_blck_size(t->type), (uint32_t)ggml_type_size(t->type),
+                         &bytes) ||
+        bytes > place->room)
+        return FLAW_OUTSIDE;
+    return FLAW_NONE;
+}
+
+/* Writes the record of `t` at `index`, without references. Returns whether it may have some. */
+static bool add_record(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t index,
+                       enum part part)
+{
+    struct vgr_graph_body *b = &g->scratch;
+    struct vgr_tensor *r = &vgr_graph_records(b)[index];
+    struct vgr_place place = {0};
+    bool found = g->placed && vgr_tensor_place(g->queue, t, &place);
+    bool mute = g->placed && (part == PART_IDLE || (part == PART_VIEW && !found));
+
+    note_buffer(g, b, place.buffer);
+    vgr_tensor_record(r, t, &place, mute || part == PART_LEAF);
+    if (part != PART_LEAF && !vgr_cgraph_marks())
+        r->flags |= VGR_TENSOR_COMPUTE;
+    b->flaw[index] = (uint8_t)flaw_of(g, t, r, &place, found);
+    /* No op refers to it, and only views may extend past their buffer: it stands for its place, or for nothing. */
+    if (b->flaw[index] == FLAW_ELSEWHERE ||
+        (b->flaw[index] == FLAW_OUTSIDE && (mute || !t->view_src)))
+        memset(r->ne, 0, sizeof(r->ne));
+    b->tensor[index] = t;
+    memcpy(b->image[index], t, sizeof(b->image[index]));
+    return !mute;
 }
 
 /* Appends a leaf that `e`, its free entry in the map, is for. */
@@ -144,6 +192,7 @@ static int add_leaf(struct vgr_graphs *g, const struct ggml_tensor *t, struct vg
                     uint32_t *index, const struct ggml_tensor **culprit)
 {
     struct vgr_graph_body *b = &g->scratch;
+    struct vgr_tensor *r;
     uint32_t view = 0;
     int err;
 
@@ -167,15 +216,21 @@ static int add_leaf(struct vgr_graphs *g, const struct ggml_tensor *t, struct vg
 
     *index = b->n_tensors;
     err = *index >= g->max_tensors ? -E2BIG : body_room(b, *index + 1);
-    if (!err)
-        err = add_record(g, t, *index, true);
     if (err) {
         *culprit = t;
         return err;
     }
-    vgr_graph_records(b)[*index].view_src = view;
-    if (!view)
-        vgr_graph_records(b)[*index].view_offs = 0;
+    add_record(g, t, *index, PART_LEAF);
+    r = &vgr_graph_records(b)[*index];
+    if (view && !b->flaw[view - 1] && b->flaw[*index] != FLAW_ELSEWHERE) {
+        r->view_src = view;
+    } else {
+        r->view_offs = 0;
+        /* Only views may extend past their buffer. Such a one is read by other views alone, which do not need
+         * its shape. */
+        if (b->flaw[*index])
+            memset(r->ne, 0, sizeof(r->ne));
+    }
     b->n_tensors++;
     map_set(g, e, t, *index);
     return 0;
@@ -194,65 +249,84 @@ static int refer(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t sel
         return add_leaf(g, t, e, index, culprit);
     }
     *index = e->index;
-    *culprit = t;
-    if (*index >= g->scratch.n_nodes)
-        return 0;
-    if (*index >= self && !(*index == self && itself))
+    if (*index < g->scratch.n_nodes && *index >= self && !(*index == self && itself)) {
+        *culprit = t;
         return -ENOTSUP;
-    return g->placed && vgr_tensor_inert(g->queue, t) && !ggml_is_empty(t) ? -EFAULT : 0;
+    }
+    return 0;
 }
 
-/* The record of a node that has nothing to do: it refers to nothing, and nothing computes from it but where
- * it has no elements. Then it keeps its place, since backends look at the buffer first. */
-static void add_inert(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self)
+/* Can an op, or a view, do with what is at the record? */
+static int check_use(const struct vgr_graphs *g, uint32_t index, const struct ggml_tensor **culprit)
 {
-    struct vgr_tensor *r = &vgr_graph_records(&g->scratch)[self];
-    struct vgr_place place;
+    enum flaw flaw = (enum flaw)g->scratch.flaw[index];
 
-    vgr_tensor_place(g->queue, t, &place);
-    put_record(g, t, &place, self, true);
-    r->view_offs = 0;
-    if (!ggml_is_empty(t))
-        memset(r->ne, 0, sizeof(r->ne));
+    if (!flaw)
+        return 0;
+    *culprit = g->scratch.tensor[index];
+    return flaw == FLAW_OUTSIDE ? -ERANGE : -EFAULT;
+}
+
+/* Adds the sources of node `self`. */
+static int add_sources(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self,
+                       enum part part, const struct ggml_tensor **culprit)
+{
+    struct vgr_graph_body *b = &g->scratch;
+    struct vgr_tensor *r;
+    uint32_t index;
+    int err;
+
+    for (int s = 0; s < VGR_SRCS; s++) {
+        if (!t->src[s])
+            continue;
+        err = refer(g, t->src[s], self, true, &index, culprit);
+        if (!err && part == PART_OP)
+            err = check_use(g, index, culprit);
+        if (err)
+            return err;
+        /* The payload may move while leafs are added: no pointer to a record is kept. */
+        r = vgr_graph_records(b);
+        r[self].src[s] = index + 1;
+        if (index < b->n_nodes)
+            b->uses[index]++;
+        /* Without elements, and of somebody else or nobody. Backends look at the buffer first. */
+        if (g->placed && part == PART_OP && !r[index].buffer)
+            r[index].buffer = r[self].buffer;
+    }
+    return 0;
 }
 
 static int add_node(struct vgr_graphs *g, const struct ggml_tensor *t, uint32_t self,
                     const struct ggml_tensor **culprit)
 {
     struct vgr_graph_body *b = &g->scratch;
+    enum part part = part_of(t);
+    bool speaks = add_record(g, t, self, part);
     uint32_t index;
-    int err;
+    int err = 0;
 
-    if (t->op == GGML_OP_MAP_CUSTOM1 || t->op == GGML_OP_MAP_CUSTOM2 ||
-        t->op == GGML_OP_MAP_CUSTOM3 || t->op == GGML_OP_CUSTOM) {
-        *culprit = t;
+    *culprit = t;
+    if (speaks && (t->op == GGML_OP_MAP_CUSTOM1 || t->op == GGML_OP_MAP_CUSTOM2 ||
+                   t->op == GGML_OP_MAP_CUSTOM3 || t->op == GGML_OP_CUSTOM))
         return -ENOTSUP;
+    if (part == PART_OP) {
+        g->work++;
+        err = check_use(g, self, culprit);
     }
-    if (g->placed && vgr_tensor_inert(g->queue, t)) {
-        add_inert(g, t, self);
-        return 0;
-    }
-    err = add_record(g, t, self, false);
-    if (err) {
-        *culprit = t;
+    if (!err && speaks)
+        err = add_sources(g, t, self, part, culprit);
+    if (err)
         return err;
-    }
-    /* The payload may move while leafs are added: no pointer to the record is kept. */
-    for (int s = 0; s < VGR_SRCS; s++) {
-        if (!t->src[s])
-            continue;
-        err = refer(g, t->src[s], self, true, &index, culprit);
-        if (err)
-            return err;
-        vgr_graph_records(b)[self].src[s] = index + 1;
-        if (index < b->n_nodes)
-            b->uses[index]++;
-    }
-    if (t->view_src) {
+    /* Whose part it is also matters where nothing is done: the host prepares no views. */
+    if (t->view_src && (speaks || (!b->flaw[self] && !ggml_is_empty(t)))) {
         err = refer(g, t->view_src, self, false, &index, culprit);
+        if (!err)
+            err = check_use(g, index, culprit);
         if (err)
             return err;
         vgr_graph_records(b)[self].view_src = index + 1;
+    } else {
+        vgr_graph_records(b)[self].view_offs = 0;
     }
     return 0;
 }
@@ -283,6 +357,7 @@ static int encode(struct vgr_graphs *g, struct ggml_cgraph *cg, uint32_t keys, b
 
     b->n_nodes = b->n_tensors = n;
     b->n_buffers = 0;
+    g->work = 0;
     memset(b->uses, 0, n * sizeof(*b->uses));
     for (uint32_t i = 0; i < n; i++) {
         struct vgr_graph_map *e = map_find(g, nodes[i]);

@@ -58,6 +58,7 @@ struct vgr_graph_body {
     uint32_t n_nodes, n_tensors;
     struct vgr_graph *payload;          /* then the records */
     const struct ggml_tensor **tensor;  /* by record; only compared, until found in a live graph */
+    uint8_t *flaw;                      /* by record: why no op can use it; 0: none */
     int32_t *uses;                      /* by node: inside of this graph */
     uint32_t *hash_slot;                /* by node: hint for vgr_cgraph_uses() */
     uint8_t (*image)[VGR_GRAPH_IMAGE];  /* by record: the tensor's bytes as they were */
@@ -106,6 +107,7 @@ struct vgr_graphs {
     const uint32_t *epochs;        /* by buffer handle: count of frees; the queue's */
     struct vgr_graph_body scratch;
     bool placed;    /* scratch is encoded with memory */
+    uint32_t work;  /* how many nodes of scratch have something to do */
     uint32_t *diff; /* records that differ; valid after choose() said PATCH */
     uint32_t n_diff, diff_cap;
     struct vgr_graph_map {
@@ -142,9 +144,12 @@ struct vgr_graph_slot *vgr_graphs_same(struct vgr_graphs *g, struct ggml_cgraph 
 bool vgr_graphs_alive(const struct vgr_graphs *g, const struct vgr_graph_slot *s);
 
 /* Encodes a graph of at least one node into g->scratch; unless `placed`, without the tensors' memory,
- * which they need not have yet. Returns 0; -E2BIG: over max_tensors; -EFAULT: *culprit is not in a
- * buffer of ours; -ENOTSUP: *culprit has an op that cannot be sent or refers to a later node;
- * -ENOMEM. */
+ * which they need not have yet. With memory, a node that has nothing to do becomes one without an op: one
+ * without elements, one that is not marked to be computed, a view of somebody else's tensor. GGML's scheduler
+ * leaves such views in a split, since no backend does anything for them: who computes from one gets a copy that
+ * the scheduler has made. Returns 0; -E2BIG: over max_tensors; -EFAULT: an op uses *culprit, which is not in a
+ * buffer of ours; -ERANGE: or is, but extends past its end; -ENOTSUP: *culprit has an op that cannot be sent or
+ * refers to a later node; -ENOMEM. */
 int vgr_graphs_encode(struct vgr_graphs *g, struct ggml_cgraph *cg, bool placed, bool trusted,
                       const struct ggml_tensor **culprit);
 

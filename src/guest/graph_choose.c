@@ -24,17 +24,11 @@
 #include <xxhash.h>
 
 #include "guest/graph.h"
+#include "protocol/codec.h"
 
 static bool same_size(const struct vgr_graph_body *a, const struct vgr_graph_body *b)
 {
     return a->n_nodes == b->n_nodes && a->n_tensors == b->n_tensors;
-}
-
-/* May one record be patched into the other? */
-static bool same_structure(const struct vgr_tensor *a, const struct vgr_tensor *b)
-{
-    return a->op == b->op && a->type == b->type && a->view_src == b->view_src &&
-           !memcmp(a->src, b->src, sizeof(a->src));
 }
 
 /* Counts the records that differ; `limit` + 1 if there are more than that or one cannot be patched.
@@ -48,7 +42,7 @@ static uint32_t count_diff(const struct vgr_graph_body *a, const struct vgr_grap
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         if (!memcmp(&ra[i], &rb[i], sizeof(ra[i])))
             continue;
-        if (n == limit || !same_structure(&ra[i], &rb[i]))
+        if (n == limit || !vgr_codec_same_structure(&ra[i], &rb[i]))
             return limit + 1;
         if (diff)
             diff[n] = i;

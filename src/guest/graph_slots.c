@@ -33,6 +33,7 @@ static void free_body(struct vgr_graph_body *b)
 {
     free(b->payload);
     free(b->tensor);
+    free(b->flaw);
     free(b->uses);
     free(b->hash_slot);
     free(b->image);
@@ -145,6 +146,7 @@ static void fit(struct vgr_graph_body *b)
         return;
     shrink_array(&b->payload, vgr_graph_len(b));
     shrink_array(&b->tensor, n * sizeof(*b->tensor));
+    shrink_array(&b->flaw, n * sizeof(*b->flaw));
     shrink_array(&b->uses, n * sizeof(*b->uses));
     shrink_array(&b->hash_slot, n * sizeof(*b->hash_slot));
     shrink_array(&b->image, n * sizeof(*b->image));

@@ -93,18 +93,17 @@ static void stream_free(ggml_backend_t backend)
 
 /* ---- Data ---- */
 
-/* Rows of a tensor in this stream. False if the tensor is not in a buffer of ours. */
-static bool rows_of(const struct vgr_stream *s, const struct ggml_tensor *t, size_t offset,
+/* Where rows of a tensor are, in this stream; in no buffer if the tensor is in none of the queue. */
+static void rows_of(const struct vgr_stream *s, const struct ggml_tensor *t, size_t offset,
                     struct vgr_rows *r)
 {
     struct vgr_place place;
 
-    if (!vgr_tensor_place(s->queue, t, &place) || !place.buffer)
-        return false;
+    vgr_tensor_place(s->queue, t, &place);
     r->buffer = place.buffer;
     r->stream = s->handle;
     r->offset = place.offset + offset;
-    return true;
+    r->room = offset <= place.room ? place.room - offset : 0;
 }
 
 static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, const void *data,
@@ -114,8 +113,10 @@ static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, 
     struct vgr_stream *s = backend->context;
     struct vgr_rows r = {
         .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data, .borrow = true};
-    uint64_t seq = rows_of(s, t, offset, &r) ? vgr_xfer_set(s->queue, r, data) : 0;
+    uint64_t seq;
 
+    rows_of(s, t, offset, &r);
+    seq = vgr_xfer_set(s->queue, r, data);
     if (seq)
         s->last = seq;
 }
@@ -129,8 +130,7 @@ static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tenso
         .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data};
     uint64_t seq;
 
-    if (!rows_of(s, t, offset, &r))
-        return;
+    rows_of(s, t, offset, &r);
     seq = vgr_xfer_get(s->queue, r, data);
     if (seq)
         s->last = seq;
@@ -169,7 +169,8 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
 
         /* Not borrowed: what computed it may overwrite it at once. */
         ggml_backend_synchronize(src_backend);
-        if (rows_of(s, dst, 0, &r)) {
+        rows_of(s, dst, 0, &r);
+        if (r.buffer) {
             vgr_xfer_set(s->queue, r, src->data);
             return true;
         }
@@ -187,6 +188,10 @@ static void complain(struct vgr_stream *s, int err, const struct ggml_tensor *cu
     switch (err) {
     case -EFAULT:
         vgr_say_error("%s: tensor '%.64s' (%s) of a graph is not in the device's memory",
+                      s->device->name, culprit->name, ggml_op_name(culprit->op));
+        break;
+    case -ERANGE:
+        vgr_say_error("%s: tensor '%.64s' (%s) of a graph extends past the end of its buffer",
                       s->device->name, culprit->name, ggml_op_name(culprit->op));
         break;
     case -ENOTSUP:
@@ -226,6 +231,8 @@ static enum ggml_status stream_graph_compute(ggml_backend_t backend, struct ggml
             complain(s, err, culprit);
             return GGML_STATUS_FAILED;
         }
+        if (!s->graphs.work)
+            return GGML_STATUS_SUCCESS;
         vgr_graph_limits(&s->graphs, q);
         action = vgr_graphs_choose(&s->graphs, &slot);
         if (!slot) {

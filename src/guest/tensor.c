@@ -10,46 +10,25 @@ static_assert(GGML_MAX_DIMS == VGR_DIMS, "dimensions");
 static_assert(GGML_MAX_SRC == VGR_SRCS, "sources");
 static_assert(GGML_MAX_OP_PARAMS == VGR_PARAMS * sizeof(int32_t), "parameters");
 
-struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer)
+struct vgr_buffer *vgr_tensor_owner(const struct ggml_tensor *t)
 {
+    ggml_backend_buffer_t buffer = t->view_src ? t->view_src->buffer : t->buffer;
+
     return buffer && buffer->iface.free_buffer == vgr_buffer_free ? buffer->context : NULL;
 }
 
 bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
                       struct vgr_place *place)
 {
-    ggml_backend_buffer_t buffer = t->buffer;
-    const struct vgr_buffer *b;
-
-    if (!buffer && t->view_src)
-        buffer = t->view_src->buffer;
-    b = vgr_tensor_buffer(buffer);
-    if (b && b->queue == q && t->data) {
-        place->buffer = b->handle;
-        place->offset = (uint64_t)(uintptr_t)t->data - b->base;
+    const struct vgr_buffer *b = vgr_tensor_owner(t);
+    uint64_t offset = b ? (uint64_t)(uintptr_t)t->data - b->base : 0;
+    if (b && b->queue == q && t->data && offset <= b->size) {
+        *place =
+            (struct vgr_place){.buffer = b->handle, .offset = offset, .room = b->size - offset};
         return true;
     }
-    place->buffer = 0;
-    place->offset = 0;
+    *place = (struct vgr_place){0};
     return !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
-}
-
-static bool is_view(enum ggml_op op)
-{
-    return op == GGML_OP_NONE || op == GGML_OP_VIEW || op == GGML_OP_RESHAPE ||
-           op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
-}
-
-bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t)
-{
-    const struct vgr_buffer *b;
-
-    if (ggml_is_empty(t))
-        return true;
-    if (!is_view(t->op))
-        return false;
-    b = vgr_tensor_buffer(t->view_src ? t->view_src->buffer : t->buffer);
-    return !b || b->queue != q;
 }
 
 void vgr_tensor_record(struct vgr_tensor *r, const struct ggml_tensor *t,
@@ -123,15 +102,6 @@ static bool overlap(const struct vgr_place *a, const struct vgr_place *b, uint64
     return a->buffer == b->buffer && a->offset < b->offset + len && b->offset < a->offset + len;
 }
 
-/* Whose buffer a tensor lies in, NULL if it is none of ours. */
-static struct vgr_queue *queue_of(const struct ggml_tensor *t)
-{
-    const struct vgr_buffer *b =
-        vgr_tensor_buffer(t->buffer || !t->view_src ? t->buffer : t->view_src->buffer);
-
-    return b ? b->queue : NULL;
-}
-
 /* Nothing is waited for here. Each queue waits for what the other was given so far, and that is visible
  * already: so they never wait for each other at once. */
 static uint64_t copy_between_queues(struct vgr_queue *q, struct vgr_queue *from,
@@ -157,15 +127,16 @@ uint64_t vgr_tensor_copy(struct vgr_queue *q, const struct ggml_tensor *src,
                          const struct ggml_tensor *dst, uint16_t stream)
 {
     struct vgr_cmd_copy cmd = {.h.op = VGR_CMD_COPY, .stream = stream, .len = ggml_nbytes(src)};
-    struct vgr_queue *other = queue_of(src);
+    const struct vgr_buffer *b = vgr_tensor_owner(src);
+    struct vgr_queue *other = b ? b->queue : NULL;
     struct vgr_place from, to;
     uint64_t seq;
 
     if (!other || other->conn != q->conn || src->type != dst->type ||
         !ggml_are_same_shape(src, dst) || !ggml_are_same_stride(src, dst) ||
         !ggml_is_contiguous(src) || !vgr_tensor_place(other, src, &from) ||
-        !vgr_tensor_place(q, dst, &to) || !from.buffer || !to.buffer ||
-        (other == q && overlap(&from, &to, cmd.len)))
+        !vgr_tensor_place(q, dst, &to) || !from.buffer || !to.buffer || cmd.len > from.room ||
+        cmd.len > to.room || (other == q && overlap(&from, &to, cmd.len)))
         return 0;
     cmd.src = from.buffer;
     cmd.src_offset = from.offset;

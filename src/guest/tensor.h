@@ -21,30 +21,24 @@ struct vgr_buffer {
     struct vgr_device *device;
     uint32_t handle;
     uint64_t base; /* of its made-up addresses */
+    uint64_t size; /* on the host: what was asked for, or more */
 };
 
 /* Where a tensor's data is on the host. */
 struct vgr_place {
     uint32_t buffer; /* handle; 0: nowhere */
     uint64_t offset;
+    uint64_t room; /* bytes from there to the end of the buffer */
 };
 
-/* Our buffer behind a ggml buffer, or NULL if it is not ours (or NULL). */
-struct vgr_buffer *vgr_tensor_buffer(ggml_backend_buffer_t buffer);
+/* The buffer in which a tensor lies, or NULL if that is none of ours. A view lies where the tensor does that it is
+ * a view of, whatever it says of itself: so GGML has it. */
+struct vgr_buffer *vgr_tensor_owner(const struct ggml_tensor *t);
 
-/* Finds a tensor's data. False if it has elements but no memory in a buffer of queue `q`. */
+/* Finds where a tensor's data begins. False if it has elements, but does not begin in a buffer of queue `q`. It
+ * may extend past the end. */
 bool vgr_tensor_place(const struct vgr_queue *q, const struct ggml_tensor *t,
                       struct vgr_place *place);
-
-/* Does a node of a graph have nothing to do for the device of `q`? That is one without elements, or a view of
- * somebody else's tensor. GGML's scheduler leaves such views in a split, since no backend does anything for
- * them; who computes from one gets a copy of the scheduler's. */
-bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t);
-
-/* Has a node of a graph nothing to do for the device of `q`? One without elements has not, nor has a view of
- * somebody else's tensor. GGML's scheduler leaves such views in a split, since no backend does anything for
- * them: who computes from one gets a copy that the scheduler has made. */
-bool vgr_tensor_inert(const struct vgr_queue *q, const struct ggml_tensor *t);
 
 /* Fills a record with what a tensor says about itself: all but src, view_src and ESCAPES. A leaf
  * goes over the wire with op NONE and no parameters, whatever it was for the guest. */

@@ -3,6 +3,24 @@
 
 #include <string.h>
 
+#include "guest/log.h"
+
+/* Do the rows lie in their buffer? */
+static bool inside(const struct vgr_rows *r)
+{
+    static bool told;
+    size_t end = 0;
+
+    if (!r->n || !r->size ||
+        (r->buffer && !__builtin_mul_overflow(r->n - 1, r->stride, &end) &&
+         !__builtin_add_overflow(end, r->size, &end) && end <= r->room))
+        return true;
+    if (r->buffer && !__atomic_exchange_n(&told, true, __ATOMIC_RELAXED))
+        vgr_say_error("a transfer of %zu rows of %zu bytes extends past the end of its buffer",
+                      r->n, r->size);
+    return false;
+}
+
 /* Rows that touch are one row. */
 static void join_rows(struct vgr_rows *r)
 {
@@ -73,9 +91,9 @@ uint64_t vgr_xfer_set(struct vgr_queue *q, struct vgr_rows r, const void *data)
     size_t piece = vgr_heap_piece(&q->heap);
     uint64_t borrowed = 0;
 
-    join_rows(&r);
-    if (!r.size || !vgr_queue_lock(q))
+    if (!r.size || !inside(&r) || !vgr_queue_lock(q))
         return 0;
+    join_rows(&r);
     for (size_t i = 0; i < r.n; i++) {
         const uint8_t *row = (const uint8_t *)data + i * r.pitch;
         uint64_t offset = r.offset + i * r.stride, seq = 0;
@@ -120,7 +138,7 @@ uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows r, void *data)
 {
     size_t piece = vgr_heap_piece(&q->heap);
     uint64_t seq = 0;
-    bool ok = vgr_queue_lock(q), locked = ok;
+    bool ok = inside(&r) && vgr_queue_lock(q), locked = ok;
 
     join_rows(&r);
     for (size_t i = 0; i < r.n; i++) {
@@ -150,13 +168,15 @@ uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows r, void *data)
     return ok ? seq : 0;
 }
 
-void vgr_xfer_memset(struct vgr_queue *q, uint32_t buffer, uint64_t offset, uint64_t len,
-                     uint8_t value)
+void vgr_xfer_memset(struct vgr_queue *q, struct vgr_rows r, uint8_t value)
 {
-    struct vgr_cmd_memset cmd = {
-        .h.op = VGR_CMD_MEMSET, .buffer = buffer, .value = value, .offset = offset, .len = len};
+    struct vgr_cmd_memset cmd = {.h.op = VGR_CMD_MEMSET,
+                                 .buffer = r.buffer,
+                                 .value = value,
+                                 .offset = r.offset,
+                                 .len = r.size};
 
-    if (!len || !vgr_queue_lock(q))
+    if (!r.size || !inside(&r) || !vgr_queue_lock(q))
         return;
     vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
     vgr_queue_unlock(q);

@@ -4,8 +4,10 @@
  *
  * Large transfers go in pieces, so that copying on both ends overlaps and no transfer needs more
  * room than the heap has. Where the program's memory lies in the arena itself, in a host buffer,
- * nothing is copied: downloads go there, and uploads are read from there if they may be (`borrow`). `stream` is a stream's handle, or 0 for the device's plain calls. On a
- * failed connection uploads do nothing and downloads give zeros.
+ * nothing is copied: downloads go there, and uploads are read from there if they may be (`borrow`).
+ *
+ * Where the connection has failed, or the rows do not lie in the buffer, uploads do nothing and downloads give
+ * zeros. The host would end the connection for such rows; here they are said once.
  */
 #ifndef VGR_GUEST_XFER_H
 #define VGR_GUEST_XFER_H
@@ -18,9 +20,10 @@
 
 /* `n` rows of `size` bytes: row i is at offset + i * stride there, at data + i * pitch here. */
 struct vgr_rows {
-    uint32_t buffer;
-    uint16_t stream;
+    uint32_t buffer; /* handle; 0: none */
+    uint16_t stream; /* handle; 0: the device's plain calls */
     uint64_t offset;
+    uint64_t room; /* bytes from `offset` to the end of the buffer */
     size_t size;
     size_t n;
     size_t stride;
@@ -33,11 +36,10 @@ struct vgr_rows {
 uint64_t vgr_xfer_set(struct vgr_queue *q, struct vgr_rows rows, const void *data);
 
 /* Starts downloads. `data` is filled in once vgr_queue_wait() for the returned number has returned;
- * 0: the connection failed, and data is all zeros. */
+ * 0: that failed, and data is all zeros. */
 uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows rows, void *data);
 
-/* Fills `len` bytes with `value`. */
-void vgr_xfer_memset(struct vgr_queue *q, uint32_t buffer, uint64_t offset, uint64_t len,
-                     uint8_t value);
+/* Fills the rows, of which there is one, with `value`. */
+void vgr_xfer_memset(struct vgr_queue *q, struct vgr_rows rows, uint8_t value);
 
 #endif

@@ -2,6 +2,7 @@
 #include "protocol/codec.h"
 
 #include <errno.h>
+#include <string.h>
 
 static int refuse(const char **why, const char *text)
 {
@@ -90,6 +91,18 @@ int vgr_codec_query(const void *buf, size_t len, const struct vgr_tensor **tenso
     return (int)n;
 }
 
+bool vgr_codec_empty(const struct vgr_tensor *t)
+{
+    return !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
+}
+
+bool vgr_codec_same_structure(const struct vgr_tensor *a, const struct vgr_tensor *b)
+{
+    return a->op == b->op && a->type == b->type && a->view_src == b->view_src &&
+           !((a->flags ^ b->flags) & VGR_TENSOR_COMPUTE) &&
+           vgr_codec_empty(a) == vgr_codec_empty(b) && !memcmp(a->src, b->src, sizeof(a->src));
+}
+
 int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size,
                      uint64_t *bytes)
 {
@@ -105,10 +118,8 @@ int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t t
         return -EINVAL;
 
     *bytes = 0;
-    for (int d = 0; d < VGR_DIMS; d++) {
-        if (!t->ne[d])
-            return 0;
-    }
+    if (vgr_codec_empty(t))
+        return 0;
 
     /* Blocks are contiguous inside: the first dimension counts blocks, in steps of nb[0]. For types
      * of one element a block, nb[0] may be a stride of its own. */

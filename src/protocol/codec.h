@@ -9,6 +9,7 @@
 #ifndef VGR_PROTOCOL_CODEC_H
 #define VGR_PROTOCOL_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,13 @@ int vgr_codec_patch(const void *buf, size_t len, uint32_t n_tensors,
  * the number of tensors, or -EPROTO. */
 int vgr_codec_query(const void *buf, size_t len, const struct vgr_tensor **tensors,
                     const char **why);
+
+/* Has tensor `b` the same part in a graph as `a`, so that a patch may turn one into the other? It has if all is
+ * equal that decides which nodes there are, what they refer to, and which of them have something to do. */
+bool vgr_codec_same_structure(const struct vgr_tensor *a, const struct vgr_tensor *b);
+
+/* Has the tensor no elements? */
+bool vgr_codec_empty(const struct vgr_tensor *t);
 
 /* Bytes from the first to the last byte that a tensor of this shape touches, as ggml_nbytes()
  * computes it: 0 if any ne is 0. -EOVERFLOW if it does not fit 63 bits, -EINVAL for a negative ne,

@@ -472,6 +472,8 @@ static_assert(sizeof(struct vgr_cmd_copy) == 48, "wire");
 enum vgr_tensor_flag {
     /* low bits: ggml_tensor.flags (input 1, output 2, param 4, loss 8, compute 16) */
     VGR_TENSOR_GGML_FLAGS = 0xff,
+    /* of these: the node is to be computed. If no node of a graph has it, all are. */
+    VGR_TENSOR_COMPUTE = 16,
     /* the result is also used outside of this graph: the host must not fuse it away */
     VGR_TENSOR_ESCAPES = 0x100,
 };
@@ -482,7 +484,7 @@ struct vgr_tensor {
     uint32_t type;   /* guest's number */
     uint32_t flags;  /* enum vgr_tensor_flag */
     uint32_t buffer; /* handle; 0: no memory (only where no data is touched) */
-    uint64_t offset; /* of the data in the buffer */
+    uint64_t offset; /* of the data in the buffer; never behind its end */
     int64_t ne[VGR_DIMS];
     uint64_t nb[VGR_DIMS];
     int32_t op_params[VGR_PARAMS];
@@ -515,7 +517,13 @@ static_assert(sizeof(struct vgr_cmd_graph) == 24, "wire");
 /* Payload of GRAPH_DEFINE: this, then n_tensors x struct vgr_tensor. The first n_nodes are the
  * graph's nodes in order of execution; the others are its leafs (op NONE whatever they were for the
  * guest). A node refers to leafs and to earlier nodes only, and in src[] perhaps to itself (a
- * conversion names its result as the second source); a leaf's view_src is a leaf. */
+ * conversion names its result as the second source); a leaf's view_src is a leaf.
+ *
+ * A tensor lies inside of its buffer, but for a view (op NONE, VIEW, RESHAPE, PERMUTE or TRANSPOSE, with a
+ * view_src): it may extend past the end if no node reads or writes it, other than to make a view of it.
+ *
+ * Nothing is done for a node that has no elements or is not to be computed. Where others refer to it, they
+ * find its memory. */
 struct vgr_graph {
     uint32_t device;
     uint32_t n_nodes;
@@ -524,7 +532,8 @@ struct vgr_graph {
 };
 static_assert(sizeof(struct vgr_graph) == 16, "wire");
 
-/* Payload of GRAPH_PATCH: n of these. op, type, src[] and view_src must equal what DEFINE gave. */
+/* Payload of GRAPH_PATCH: n of these. What the graph is made of stays as DEFINE gave it: op, type, src[],
+ * view_src, which nodes are to be computed, and which tensors have elements (vgr_codec_same_structure()). */
 struct vgr_graph_patch {
     uint32_t index; /* of the tensor */
     uint32_t reserved;

@@ -7,13 +7,18 @@
 #include "worker/graph_build.h"
 #include "worker/tensor.h"
 
-/* Asks the device about a node, then lets the buffer prepare what is new to it. */
+/* Asks the device about a node, then lets the buffer prepare what is new to it. Of an idle node the device is
+ * given the memory alone: that there is nothing to do is for no backend to see, and no rule has looked at it. */
 static int admit(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i, const char **why)
 {
     struct ggml_tensor *t = g->tensors[i];
 
-    if (i < g->n_nodes && vgr_tensor_check_op(c, t, g->device, why))
-        return -1;
+    if (i < g->n_nodes) {
+        if (vgr_graph_idle(g, i))
+            vgr_tensor_disarm(t);
+        if (vgr_tensor_settle(t, why) || vgr_tensor_check_op(c, t, g->device, why))
+            return -1;
+    }
     return vgr_tensor_init(c, t, &g->wire[i], why);
 }
 
@@ -138,12 +143,6 @@ static struct vgr_host_graph *find(struct vgr_ctx *c, uint32_t handle)
     return NULL;
 }
 
-static bool same_structure(const struct vgr_tensor *a, const struct vgr_tensor *b)
-{
-    return a->op == b->op && a->type == b->type && a->view_src == b->view_src &&
-           !memcmp(a->src, b->src, sizeof(a->src));
-}
-
 /* Applies the patches to tensors of a graph that nobody uses. 0, or -1 after vgr_ctx_fail(): then
  * it is neither the old graph nor the new one. */
 static int patch(struct vgr_ctx *c, uint32_t handle, const struct vgr_graph_patch *p, int n)
@@ -152,7 +151,7 @@ static int patch(struct vgr_ctx *c, uint32_t handle, const struct vgr_graph_patc
     const char *why = "";
 
     for (int i = 0; i < n; i++) {
-        if (!same_structure(&g->wire[p[i].index], &p[i].tensor))
+        if (!vgr_codec_same_structure(&g->wire[p[i].index], &p[i].tensor))
             return vgr_ctx_fail(c, VGR_ERROR_GRAPH,
                                 "graph %u: patch of tensor %u changes structure", handle,
                                 p[i].index);

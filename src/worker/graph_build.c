@@ -96,17 +96,18 @@ int vgr_graph_place(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t 
     return 0;
 }
 
+bool vgr_graph_idle(const struct vgr_host_graph *g, uint32_t i)
+{
+    return vgr_tensor_idle(g->tensors[i], !g->marked || g->wire[i].flags & VGR_TENSOR_COMPUTE);
+}
+
 /* Building the cgraph marks every node to be computed; the guest's own marks are what counts. An
  * older GGML knows no such mark and sets it nowhere: then all are meant. */
 void vgr_graph_mark(struct vgr_host_graph *g)
 {
-    uint32_t marked = 0;
-
-    for (uint32_t i = 0; i < g->n_nodes; i++)
-        marked |= g->wire[i].flags & GGML_TENSOR_FLAG_COMPUTE;
     for (uint32_t i = 0; i < g->n_tensors; i++)
         g->tensors[i]->flags = vgr_tensor_flags(&g->wire[i]);
-    for (uint32_t i = 0; !marked && i < g->n_nodes; i++)
+    for (uint32_t i = 0; !g->marked && i < g->n_nodes; i++)
         g->tensors[i]->flags |= GGML_TENSOR_FLAG_COMPUTE;
 }
 
@@ -155,6 +156,8 @@ struct vgr_host_graph *vgr_graph_new(const struct vgr_graph *d, const struct vgr
         return NULL;
     }
     memcpy(g->wire, wire, d->n_tensors * sizeof(*g->wire));
+    for (uint32_t i = 0; i < d->n_nodes; i++)
+        g->marked |= wire[i].flags & VGR_TENSOR_COMPUTE;
     for (uint32_t i = 0; i < d->n_tensors; i++)
         g->tensors[i] = vgr_graph_blank(g->ggml);
     g->cgraph = ggml_new_graph_custom(g->ggml, d->n_tensors, false);

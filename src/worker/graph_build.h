@@ -19,6 +19,7 @@ struct vgr_host_graph {
     uint32_t device;
     uint32_t n_nodes;
     uint32_t n_tensors;
+    bool marked;               /* nodes to be computed are marked; otherwise all are */
     struct ggml_context *ggml; /* owns tensors and cgraph */
     struct ggml_cgraph *cgraph;
     struct ggml_tensor **tensors; /* n_tensors, in wire order */
@@ -55,6 +56,9 @@ int vgr_graph_fill(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i
 /* Gives a tensor that has none its memory, and notes the buffer. */
 int vgr_graph_place(const struct vgr_ctx *c, struct vgr_host_graph *g, uint32_t i,
                     const char **why);
+
+/* Is there nothing to do for node `i`? It is filled, and so are its sources. */
+bool vgr_graph_idle(const struct vgr_host_graph *g, uint32_t i);
 
 /* Takes the memory of tensor `i`, which has been placed, away from it: it can be placed anew. */
 void vgr_graph_unplace(struct vgr_host_graph *g, uint32_t i);

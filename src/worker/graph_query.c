@@ -8,6 +8,7 @@
 #include "protocol/codec.h"
 #include "worker/graph.h"
 #include "worker/graph_build.h"
+#include "worker/rules/rules.h"
 #include "worker/tensor.h"
 
 /* llama.cpp asks where a weight is to be by an op that has it for a source. Two of these ops nobody could run, and
@@ -24,7 +25,7 @@ static void mean(struct ggml_tensor *t)
         pairs = a->ne[0] / 2;
         if (rope_factors && rope_factors->ne[0] < pairs)
             pairs = rope_factors->ne[0];
-        t->op_params[1] = 2 * (int32_t)pairs;
+        t->op_params[1] = (int32_t)(2 * pairs);
     } else if (!strcmp(name, "RWKV_WKV6") && a && first && ggml_is_contiguous(first)) {
         first->ne[0] = a->ne[0];
         first->ne[1] = a->ne[1];
@@ -75,12 +76,15 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
         t[i]->view_src = vgr_graph_by_ref(t, wire[i].view_src);
     } while (n > 0);
     mean(t[0]);
-    if (!vgr_tensor_check_op(c, t[0], device, &why)) {
+    /* How much an op takes depends on its sources, which only its rule looks at. */
+    if (vgr_tensor_idle(t[0], true)) {
+        reply->supported = !vgr_rules_check_idle(t[0]);
+        vgr_tensor_disarm(t[0]);
+    } else if (!vgr_tensor_settle(t[0], &why) && !vgr_tensor_check_op(c, t[0], device, &why)) {
         reply->supported = 1;
         reply->offload = ggml_backend_dev_offload_op(dev->dev, t[0]);
     } else {
-        /* How much an op takes depends on its sources, which only its rule has looked at. */
-        t[0]->op = GGML_OP_NONE;
+        vgr_tensor_disarm(t[0]);
     }
     reply->alloc_size = ggml_backend_buft_get_alloc_size(dev->buft, t[0]);
     return 0;
@@ -98,7 +102,11 @@ static int build_unplaced(const struct vgr_ctx *c, struct vgr_host_graph *g)
             return -1;
     }
     for (uint32_t i = 0; i < g->n_nodes; i++) {
-        if (vgr_tensor_check_op(c, g->tensors[i], g->device, &why))
+        struct ggml_tensor *t = g->tensors[i];
+
+        /* An idle node has its place in the order, so the device sees it: it obeys its rule like any other, or
+         * the graph stays as it is. */
+        if (vgr_tensor_settle(t, &why) || vgr_tensor_check_op(c, t, g->device, &why))
             return -1;
     }
     return vgr_graph_link(g, &why);

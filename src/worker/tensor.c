@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/tensor.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "protocol/codec.h"
@@ -12,10 +13,18 @@ static int refuse(const char **why, const char *text)
     return -1;
 }
 
+static_assert((int)VGR_TENSOR_COMPUTE == (int)GGML_TENSOR_FLAG_COMPUTE, "as GGML has it");
+
 static bool is_view_op(enum ggml_op op)
 {
     return op == GGML_OP_NONE || op == GGML_OP_RESHAPE || op == GGML_OP_VIEW ||
            op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+}
+
+/* A name for a part of other memory: nothing is computed for it, and no buffer has to prepare it. */
+static bool is_view(const struct ggml_tensor *t)
+{
+    return t->view_src && is_view_op(t->op);
 }
 
 int32_t vgr_tensor_flags(const struct vgr_tensor *w)
@@ -82,7 +91,7 @@ int vgr_tensor_place(const struct vgr_ctx *c, struct ggml_tensor *t, const struc
     b = &c->buffers[w->buffer];
     if (b->device != device)
         return refuse(why, "a tensor in another device's buffer");
-    if (w->offset > b->size || bytes > b->size - w->offset)
+    if (w->offset > b->size || (!is_view(t) && bytes > b->size - w->offset))
         return refuse(why, "a tensor outside its buffer");
     t->buffer = b->buffer;
     t->data = b->base + w->offset;
@@ -108,7 +117,7 @@ int vgr_tensor_check_room(const struct vgr_ctx *c, const struct ggml_tensor *t,
     ggml_backend_buffer_type_t buft;
     uint64_t need, room;
 
-    if (!t->buffer)
+    if (!t->buffer || is_view(t))
         return 0;
     buft = c->backends.device[b->device].buft;
     need = ggml_backend_buft_get_alloc_size(buft, t);
@@ -140,8 +149,55 @@ int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, ui
         return refuse(why, reason);
     if (is_view_op(t->op))
         return 0;
+    /* Without elements it may have none, but backends look at the buffer first. */
+    for (int s = 0; s < GGML_MAX_SRC; s++) {
+        if (t->buffer && t->src[s] && !t->src[s]->buffer)
+            return refuse(why, "a source without memory");
+    }
     if (!ggml_backend_dev_supports_op(c->backends.device[device].dev, t))
         return refuse(why, "an op that the device does not support");
+    return 0;
+}
+
+bool vgr_tensor_idle(const struct ggml_tensor *t, bool meant)
+{
+    return !is_view_op(t->op) && (!meant || vgr_rules_work(t) == VGR_WORK_NONE);
+}
+
+/* By name: older versions of GGML do not have it, which is GGML_OP_COUNT. */
+static enum ggml_op find_fill(void)
+{
+    int op = 0;
+
+    while (op < GGML_OP_COUNT && strcmp(ggml_op_name((enum ggml_op)op), "FILL") != 0)
+        op++;
+    return (enum ggml_op)op;
+}
+
+void vgr_tensor_disarm(struct ggml_tensor *t)
+{
+    t->op = GGML_OP_NONE;
+    memset(t->op_params, 0, sizeof(t->op_params));
+    memset(t->src, 0, sizeof(t->src));
+}
+
+int vgr_tensor_settle(struct ggml_tensor *t, const char **why)
+{
+    enum ggml_op fill;
+    const char *reason;
+
+    if (vgr_rules_work(t) != VGR_WORK_ZEROS)
+        return 0;
+    reason = vgr_rules_check(t);
+    if (reason)
+        return refuse(why, reason);
+    fill = find_fill();
+    if (fill == GGML_OP_COUNT)
+        return refuse(why, "a sum over no elements, which this host cannot fill with zeros");
+    /* The op reads nothing, but has a source: itself. */
+    vgr_tensor_disarm(t);
+    t->op = fill;
+    t->src[0] = t;
     return 0;
 }
 

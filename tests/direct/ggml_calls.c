@@ -274,6 +274,37 @@ static struct ggml_tensor *picked(struct ggml_context *ctx, struct ggml_context 
     return ggml_concat(ctx, y, ggml_get_rows(ctx, table, none), 1);
 }
 
+/* A view whose rows are further apart than their tensor is long, of which a view has one. whisper.cpp's parakeet
+ * shifts its positions so. Nothing else is in the buffer behind the tensor. */
+static struct ggml_tensor *shifted(struct ggml_context *ctx, struct ggml_context *weights)
+{
+    struct ggml_tensor *x = input(ctx, GGML_TYPE_F32, 64, 4);
+    struct ggml_tensor *w = input(weights, GGML_TYPE_F32, 64, 4);
+    struct ggml_tensor *wide = ggml_view_2d(ctx, w, 32, 8, (size_t)1 << 24, 0);
+    struct ggml_tensor *row = ggml_view_1d(ctx, ggml_permute(ctx, wide, 0, 2, 1, 3), 32, 64);
+
+    return ggml_mul(ctx, ggml_view_2d(ctx, x, 32, 4, 256, 128), row);
+}
+
+/* No rows are set, and products and sums are taken of what has no elements, as in llama.cpp's tensor split. */
+static struct ggml_tensor *of_nothing(struct ggml_context *ctx, struct ggml_context *weights)
+{
+    struct ggml_tensor *x = input(ctx, GGML_TYPE_F32, 64, 4);
+    struct ggml_tensor *w = input(weights, GGML_TYPE_F32, 64, 64);
+    struct ggml_tensor *ids = ggml_view_1d(ctx, input(ctx, GGML_TYPE_I32, 8, 1), 0, 0);
+    struct ggml_tensor *product =
+        ggml_mul_mat(ctx, ggml_view_2d(ctx, w, 0, 64, 256, 0), ggml_view_2d(ctx, x, 0, 4, 256, 0));
+    struct ggml_tensor *rows =
+        ggml_set_rows(ctx, ggml_dup(ctx, x), ggml_view_2d(ctx, x, 64, 0, 256, 0), ids);
+    struct ggml_tensor *sums = ggml_sum_rows(ctx, ggml_view_2d(ctx, x, 0, 4, 256, 0));
+    struct ggml_tensor *of_experts = ggml_mul_mat_id(
+        ctx, ggml_view_3d(ctx, w, 0, 8, 8, 256, 2048, 0),
+        ggml_view_3d(ctx, x, 0, 1, 4, 256, 256, 0), input(ctx, GGML_TYPE_I32, 1, 4));
+
+    sums = ggml_add(ctx, ggml_reshape_2d(ctx, of_experts, 8, 4), sums);
+    return ggml_add(ctx, ggml_add(ctx, rows, product), ggml_repeat(ctx, sums, rows));
+}
+
 typedef struct ggml_tensor *builder(struct ggml_context *ctx, struct ggml_context *weights);
 
 /* Runs it `times` times, with the scheduler or without, and reads the result of the last. */
@@ -400,6 +431,69 @@ static void weights_go_to_the_device(void **state)
     ggml_free(ctx);
 }
 
+static void a_view_that_is_too_long_is_narrowed(void **state)
+{
+    same_result(shifted, (size_t)4 * 32, false);
+    same_result(shifted, (size_t)4 * 32, true);
+}
+
+static void what_has_no_elements_is_computed(void **state)
+{
+    same_result(of_nothing, (size_t)4 * 64, false);
+    same_result(of_nothing, (size_t)4 * 64, true);
+}
+
+static int said;
+
+static void count_lines(enum ggml_log_level level, const char *text, void *user_data)
+{
+    said += strstr(text, "extends past the end of its buffer") != NULL;
+}
+
+/* What is read where nothing is fails one graph, and not what lies on the host. So do transfers. */
+static void what_is_outside_of_its_buffer_fails_alone(void **state)
+{
+    struct ggml_context *ctx = new_context();
+    ggml_backend_t other = ggml_backend_dev_init(dev, NULL);
+    struct ggml_tensor *x = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, 64);
+    struct ggml_tensor *wide = ggml_view_2d(ctx, x, 8, 8, (size_t)1 << 24, 0);
+    struct ggml_tensor *good = ggml_sqr(ctx, x), *bad = ggml_cont(ctx, wide);
+    struct ggml_cgraph *g = ggml_new_graph(ctx);
+    ggml_backend_buffer_t buf = ggml_backend_alloc_ctx_tensors(ctx, other);
+    float in[64], out[64];
+
+    assert_non_null(buf);
+    for (int i = 0; i < 64; i++)
+        in[i] = (float)i;
+    ggml_backend_tensor_set(x, in, 0, sizeof(in));
+    said = 0;
+    ggml_log_set(count_lines, NULL);
+    ggml_build_forward_expand(g, bad);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ggml_backend_graph_compute(other, g), GGML_STATUS_FAILED);
+    assert_int_equal(said, 1);
+    memset(out, 1, sizeof(out));
+    ggml_backend_tensor_get(wide, out, (size_t)1 << 24, sizeof(out[0]));
+    assert_true(out[0] == 0 && out[1] != 0);
+    ggml_backend_tensor_set(wide, in, (size_t)1 << 24, sizeof(in));
+    ggml_backend_tensor_get_async(other, wide, out, (size_t)1 << 24, sizeof(out));
+    ggml_backend_synchronize(other);
+    assert_true(out[1] == 0);
+    assert_int_equal(said, 2);
+    ggml_log_set(NULL, NULL);
+
+    ggml_graph_clear(g);
+    ggml_build_forward_expand(g, good);
+    assert_int_equal(ggml_backend_graph_compute(other, g), GGML_STATUS_SUCCESS);
+    ggml_backend_tensor_get(good, out, 0, sizeof(out));
+    for (int i = 0; i < 64; i++)
+        assert_true(out[i] == in[i] * in[i]);
+    graphs++;
+    ggml_backend_buffer_free(buf);
+    ggml_backend_free(other);
+    ggml_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,6 +507,9 @@ int main(void)
         cmocka_unit_test(experts_are_scheduled),
         cmocka_unit_test(views_of_what_lies_elsewhere_are_scheduled),
         cmocka_unit_test(weights_go_to_the_device),
+        cmocka_unit_test(a_view_that_is_too_long_is_narrowed),
+        cmocka_unit_test(what_has_no_elements_is_computed),
+        cmocka_unit_test(what_is_outside_of_its_buffer_fails_alone),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -275,6 +275,61 @@ static void test_tensor_that_leaves_its_buffer(void **state)
     raw_assert_fails(c, VGR_ERROR_GRAPH, "outside");
 }
 
+/* Views of views may be too long, but for what is read in the end. */
+static void test_view_that_leaves_its_buffer(void **state)
+{
+    struct raw_client *c = bad_context(state);
+    struct vgr_cmd_stream open = {.stream = 1};
+    struct vgr_cmd_run run = {.graph = 1, .stream = 1};
+    struct square s = square();
+    struct {
+        struct vgr_graph g;
+        struct vgr_tensor t[4];
+    } d = {.g = {.n_nodes = 3, .n_tensors = 4}};
+    struct vgr_cmd_graph define_views = {
+        .graph = 1, .data_off = RAW_DATA + 4096, .data_len = sizeof(d)};
+
+    for (int i = 0; i < 3; i++) {
+        d.t[i] = s.t[1];
+        d.t[i].op = GGML_OP_VIEW;
+        d.t[i].src[0] = i ? (uint32_t)i : 4;
+        d.t[i].view_src = 4;
+        d.t[i].nb[1] = 1 << 20;
+    }
+    d.t[0].ne[1] = 16;
+    d.t[2] = s.t[0];
+    d.t[2].src[0] = 2;
+    d.t[3] = s.t[1];
+    raw_buffer(c, 1, 4096);
+    memcpy(c->arena + define_views.data_off, &d, sizeof(d));
+    raw_push(c, &define_views, VGR_CMD_GRAPH_DEFINE, sizeof(define_views));
+    raw_push(c, &open, VGR_CMD_STREAM_OPEN, sizeof(open));
+    assert_true(raw_done(c, raw_push(c, &run, VGR_CMD_GRAPH_RUN, sizeof(run))));
+
+    d.t[1].ne[1] = 2;
+    d.t[2].ne[1] = 2;
+    d.t[2].nb[2] = d.t[2].nb[3] = 128;
+    memcpy(c->arena + define_views.data_off, &d, sizeof(d));
+    raw_push(c, &define_views, VGR_CMD_GRAPH_DEFINE, sizeof(define_views));
+    raw_assert_fails(c, VGR_ERROR_GRAPH, "outside");
+}
+
+static void test_patch_that_gives_a_node_elements(void **state)
+{
+    struct raw_client *c = bad_context(state);
+    /* Elsewhere: the graph may not have been read yet. */
+    struct vgr_cmd_graph patch = {
+        .graph = 1, .data_off = RAW_DATA + 2048, .data_len = sizeof(struct vgr_graph_patch)};
+    struct square s = square();
+    struct vgr_graph_patch p = {.tensor = s.t[0]};
+
+    s.t[0].ne[0] = s.t[1].ne[0] = 0;
+    define(c, &s, sizeof(s));
+    memcpy(c->arena + patch.data_off, &p, sizeof(p));
+    raw_push(c, &patch, VGR_CMD_GRAPH_PATCH, sizeof(patch));
+    raw_assert_fails(c, VGR_ERROR_GRAPH, "structure");
+}
+
 static void test_tensor_whose_extent_overflows(void **state)
 {
     struct raw_client *c = bad_context(state);
@@ -385,6 +440,8 @@ int main(void)
         TEST(test_graph_of_an_unknown_op),
         TEST(test_graph_of_an_unknown_type),
         TEST(test_tensor_that_leaves_its_buffer),
+        TEST(test_view_that_leaves_its_buffer),
+        TEST(test_patch_that_gives_a_node_elements),
         TEST(test_tensor_whose_extent_overflows),
         TEST(test_tensor_of_a_freed_buffer),
         TEST(test_graph_cut_short),

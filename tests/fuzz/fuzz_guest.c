@@ -130,7 +130,7 @@ static void transfer(struct program *p, struct ggml_tensor *t, ggml_backend_t st
         if (stream) {
             ggml_backend_tensor_get_async(stream, t, data, off, n);
         } else {
-            bool failed = vgr_conn_failed(vgr_tensor_buffer(t->buffer)->queue->conn);
+            bool failed = vgr_conn_failed(vgr_tensor_owner(t)->queue->conn);
 
             memset(p->data, 0xee, sizeof(p->data));
             ggml_backend_tensor_get(t, p->data, off, n);

@@ -3,10 +3,11 @@
  * worker_graph.h - graphs for fuzz_worker: made by the rules, then damaged.
  *
  * A graph is a few leafs and nodes of ops whose shapes are made as GGML's builder functions would
- * make them, on small tensors anywhere in the buffers that exist. So it runs, mostly. The damage is
- * what the worker must refuse before GGML sees the graph: references out of order, numbers that
- * nobody knows, places outside of buffers, sizes that overflow, other ops, shapes and parameters than
- * the rules allow.
+ * make them, on small tensors anywhere in the buffers that exist. So it runs, mostly. Now and then a
+ * tensor has no elements, a node is not to be computed, or a view extends past its buffer. The damage is
+ * what the worker must refuse before GGML sees the graph: references out of order, numbers that nobody
+ * knows, places outside of buffers, sizes that overflow, other ops, shapes and parameters than the rules
+ * allow.
  */
 #ifndef VGR_FUZZ_WORKER_GRAPH_H
 #define VGR_FUZZ_WORKER_GRAPH_H
@@ -66,7 +67,9 @@ static inline void leaf(struct fuzz_in *in, const struct fuzz_buffers *b, struct
     static const enum ggml_type types[] = {GGML_TYPE_F32,  GGML_TYPE_F32,  GGML_TYPE_F16,
                                            GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_I32};
     enum ggml_type type = types[fuzz_below(in, 6)];
-    int64_t ne[4] = {32 * (1 + fuzz_below(in, 4)), 1 + fuzz_below(in, 8), 1 + fuzz_below(in, 2), 1};
+    uint8_t len = fuzz_u8(in), rows = fuzz_u8(in);
+    int64_t ne[4] = {len < 0xfc ? 32 * (1 + len % 4) : 0, rows < 0xfc ? 1 + rows % 8 : 0,
+                     1 + fuzz_below(in, 2), 1};
 
     shape(t, type, ne);
     t->flags = fuzz_below(in, 4);
@@ -116,8 +119,11 @@ static inline void node(struct fuzz_in *in, const struct fuzz_buffers *b, struct
     struct vgr_tensor *t = &g->t[i];
     int x = pick(in, g, i, true), a = pick(in, g, i, false);
     const struct vgr_tensor *s = x < 0 ? NULL : &g->t[x];
+    uint8_t how = fuzz_u8(in);
 
-    t->flags = GGML_TENSOR_FLAG_COMPUTE | (fuzz_rarely(in) ? VGR_TENSOR_ESCAPES : 0);
+    t->flags = how < 0xf8   ? GGML_TENSOR_FLAG_COMPUTE
+               : how < 0xfc ? 0
+                            : GGML_TENSOR_FLAG_COMPUTE | VGR_TENSOR_ESCAPES;
     if (x < 0) { /* nothing to compute with: a node without an op is allowed */
         leaf(in, b, t);
         return;
@@ -192,11 +198,15 @@ static inline void node(struct fuzz_in *in, const struct fuzz_buffers *b, struct
         t->nb[0] = s->nb[1];
         t->nb[1] = s->nb[0];
         return;
-    default: /* the first rows */
+    default: /* the first rows, or all, far from each other: what may be read of it is another view's */
         t->op = GGML_OP_VIEW;
         view_of(t, g, x);
         memcpy(t->nb, s->nb, sizeof(t->nb));
-        t->ne[1] = 1 + fuzz_below(in, (uint32_t)s->ne[1]);
+        how = fuzz_u8(in);
+        if (how >= 0xe0)
+            t->nb[1] <<= how - 0xe0;
+        else if (s->ne[1])
+            t->ne[1] = 1 + how % s->ne[1];
         return;
     }
     place(in, b, t);

@@ -39,6 +39,11 @@ struct model_kind {
         enum ggml_op op;
         uint32_t src[2];
         uint32_t view;
+        enum {
+            PLAIN,
+            WIDE, /* extends past its buffer; only a view is made of it */
+            IDLE, /* is not to be computed */
+        } how;
     } t[TENSORS];
 };
 
@@ -57,14 +62,28 @@ struct model {
     bool stream[STREAMS + 1];
 };
 
-/* Results that are sources, views of leafs and of nodes, a copy into a leaf. */
+/* Results that are sources, views of leafs and of nodes, a copy into a leaf, what is too long or idle. */
 static const struct model_kind kinds[] = {
-    {1, 3, {{GGML_OP_ADD, {2, 3}, 0}}},
-    {2, 5, {{GGML_OP_ADD, {3, 4}, 0}, {GGML_OP_ADD, {1, 5}, 0}}},
-    {2, 4, {{GGML_OP_VIEW, {3}, 3}, {GGML_OP_ADD, {1, 4}, 0}}},
-    {1, 3, {{GGML_OP_CPY, {2, 3}, 3}}},
-    {1, 4, {{GGML_OP_ADD, {2, 4}, 0}, {0}, {0}, {GGML_OP_NONE, {0}, 3}}},
-    {3, 5, {{GGML_OP_ADD, {4, 5}, 0}, {GGML_OP_VIEW, {1}, 1}, {GGML_OP_ADD, {2, 4}, 0}}},
+    {1, 3, {{GGML_OP_ADD, {2, 3}, 0, PLAIN}}},
+    {2, 5, {{GGML_OP_ADD, {3, 4}, 0, PLAIN}, {GGML_OP_ADD, {1, 5}, 0, PLAIN}}},
+    {2, 4, {{GGML_OP_VIEW, {3}, 3, PLAIN}, {GGML_OP_ADD, {1, 4}, 0, PLAIN}}},
+    {1, 3, {{GGML_OP_CPY, {2, 3}, 3, PLAIN}}},
+    {1, 4, {{GGML_OP_ADD, {2, 4}, 0, PLAIN}, {0}, {0}, {GGML_OP_NONE, {0}, 3, PLAIN}}},
+    {3,
+     5,
+     {{GGML_OP_ADD, {4, 5}, 0, PLAIN},
+      {GGML_OP_VIEW, {1}, 1, PLAIN},
+      {GGML_OP_ADD, {2, 4}, 0, PLAIN}}},
+    {3,
+     5,
+     {{GGML_OP_VIEW, {4}, 4, WIDE},
+      {GGML_OP_VIEW, {1}, 4, PLAIN},
+      {GGML_OP_ADD, {2, 5}, 0, PLAIN}}},
+    {3,
+     5,
+     {{GGML_OP_ADD, {4, 5}, 0, IDLE},
+      {GGML_OP_ADD, {1, 4}, 0, PLAIN},
+      {GGML_OP_CPY, {2, 5}, 5, PLAIN}}},
 };
 
 /* ---- Places ---- */
@@ -144,7 +163,12 @@ static inline void write_graph(struct vgr_tensor t[TENSORS], const struct model_
     for (uint32_t i = 0; i < g->kind->n_tensors; i++) {
         write_tensor(&t[i], &g->at[i]);
         t[i].op = g->kind->t[i].op;
-        t[i].flags = i < g->kind->n_nodes ? GGML_TENSOR_FLAG_COMPUTE : 0;
+        t[i].flags =
+            i < g->kind->n_nodes && g->kind->t[i].how != IDLE ? GGML_TENSOR_FLAG_COMPUTE : 0;
+        if (g->kind->t[i].how == WIDE) {
+            t[i].ne[1] = SLOTS;
+            t[i].nb[1] = 1 << 20;
+        }
         t[i].src[0] = g->kind->t[i].src[0];
         t[i].src[1] = g->kind->t[i].src[1];
         t[i].view_src = g->kind->t[i].view;
@@ -170,6 +194,8 @@ static inline void model_run(struct model *m, const struct model_graph *g)
         float *to = model_at(m, g, i + 1), *a = model_at(m, g, g->kind->t[i].src[0]);
         const float *b = g->kind->t[i].src[1] ? model_at(m, g, g->kind->t[i].src[1]) : NULL;
 
+        if (g->kind->t[i].how == IDLE)
+            continue;
         for (uint32_t k = 0; k < LEN && g->kind->t[i].op == GGML_OP_ADD; k++)
             to[k] = a[k] + b[k];
         if (g->kind->t[i].op == GGML_OP_CPY)

@@ -23,7 +23,7 @@
 static struct vgr_graphs graphs;
 static uint32_t epochs[HANDLES + 1];
 static struct ggml_context *ctx;
-static struct vgr_buffer buffer = {.handle = 1, .base = BASE};
+static struct vgr_buffer buffer = {.handle = 1, .base = BASE, .size = 1u << 30};
 static struct ggml_backend_buffer_i no_iface;
 static struct ggml_backend_buffer ggml_buffer, foreign_buffer;
 static uint64_t next_address;
@@ -489,6 +489,12 @@ static void a_view_of_host_memory_has_nothing_to_do(void **state)
     assert_int_equal(records()[2].src[0], 4);
     assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
 
+    /* So has one that says it were ours: GGML looks at the root. */
+    view->buffer = &ggml_buffer;
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), 0);
+    assert_int_equal(vgr_graph_records(&graphs.scratch)[0].buffer, 0);
+    assert_int_equal(vgr_graph_records(&graphs.scratch)[0].view_src, 0);
+
     /* Who computes from one does so from what is not there. */
     sum->src[0] = view;
     assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
@@ -509,10 +515,109 @@ static void an_empty_view_may_be_of_anything(void **state)
     ggml_build_forward_expand(g, sum);
     assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
     assert_int_equal(records()[1].src[1], 1);
+    assert_int_equal(records()[0].buffer, 1);         /* backends look at the buffer first */
     sum->src[1] = place(ggml_view_1d(ctx, x, 0, 32)); /* the same as a leaf */
     assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
     assert_int_equal(records()[1].src[1], 4);
     assert_int_equal(records()[3].view_src, 0);
+}
+
+/* whisper.cpp's parakeet makes a strided view that is too long, and narrows it by another one. */
+static void a_view_may_extend_past_its_buffer(void **state)
+{
+    struct ggml_tensor *x = leaf(64), *wide, *narrow, *y;
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+    const struct ggml_tensor *culprit;
+
+    buffer.size = (uint64_t)(uintptr_t)x->data - BASE + 256;
+    y = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, 1);
+    y->buffer = &ggml_buffer;
+    y->data = (void *)(uintptr_t)BASE;
+    wide = place(ggml_view_2d(ctx, x, 8, 8, 4096, 0));
+    narrow = place(ggml_view_2d(ctx, wide, 8, 1, 4096, 32));
+    y = ggml_sum_rows(ctx, narrow);
+    y->buffer = &ggml_buffer;
+    y->data = (void *)(uintptr_t)BASE;
+    ggml_build_forward_expand(g, y);
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(records()[0].ne[1], 8); /* the host looks at what is read */
+    assert_int_equal(records()[0].view_src, 4);
+    assert_int_equal(records()[1].src[0], 1);
+    assert_int_equal(records()[2].src[0], 2);
+
+    /* The same where the first view is in another split, and its source a node of this one. */
+    wide->src[0] = wide->view_src = narrow->view_src = place(ggml_sqr_inplace(ctx, x));
+    x = wide->view_src;
+    ggml_graph_clear(g);
+    ggml_build_forward_expand(g, y);
+    g->nodes[1] = narrow;
+    g->nodes[2] = y;
+    g->n_nodes = 3;
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_ptr_equal(graphs.slot[graphs.last].body.tensor[4], wide);
+    assert_int_equal(records()[4].ne[1], 0);
+    assert_int_equal(records()[4].view_src, 0);
+
+    /* But nothing may be read or written there. */
+    y->src[0] = wide;
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -ERANGE);
+    assert_ptr_equal(culprit, wide);
+    y->src[0] = narrow;
+    y->data = (void *)(uintptr_t)(BASE + buffer.size - 3);
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -ERANGE);
+    assert_ptr_equal(culprit, y);
+    y->data = (void *)(uintptr_t)(BASE + buffer.size + 64);
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
+    y->data = (void *)(uintptr_t)BASE;
+    narrow->data = (char *)narrow->data + 256;
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
+    buffer.size = 1u << 30;
+}
+
+/* llama.cpp's tensor split: a device without a part of the heads has no elements there, and is told so by marks;
+ * what it has no part of may lie in no buffer at all. */
+static void what_is_not_marked_is_not_computed(void **state)
+{
+    struct ggml_tensor *x = leaf(16), *w = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 0, 16);
+    struct ggml_tensor *none = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, 0, 1);
+    struct ggml_tensor *sum = leaf(16), *y = place(ggml_add(ctx, sum, x));
+    struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+
+    assert_true(vgr_cgraph_marks());
+    sum->op = GGML_OP_MUL_MAT;
+    sum->src[0] = w;
+    sum->src[1] = none;
+    ggml_build_forward_expand(g, y);
+    assert_ptr_equal(ggml_graph_node(g, 0), sum);
+    sum->flags &= ~GGML_TENSOR_FLAG_COMPUTE;
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(graphs.slot[graphs.last].body.n_tensors, 3);
+    assert_int_equal(records()[0].op, GGML_OP_NONE);
+    assert_int_equal(records()[0].src[0], 0);
+    assert_int_equal(records()[0].ne[0], 16);
+    assert_int_equal(records()[0].buffer, 1);
+    assert_int_equal(records()[1].src[0], 1);
+    assert_int_equal(compute_one(g), VGR_GRAPH_RUN);
+    assert_int_equal(graphs.work, 1);
+
+    y->flags &= ~GGML_TENSOR_FLAG_COMPUTE;
+    assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
+    assert_int_equal(graphs.work, 0);
+}
+
+/* A patch cannot give an op something to do. */
+static void elements_that_come_or_go_are_defined_anew(void **state)
+{
+    struct step s = make_step(2.0f);
+
+    compute_one(s.graph);
+    s.out->ne[0] = 8;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH);
+    s.out->ne[0] = 0;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_DEFINE);
+    s.out->ne[0] = 4;
+    s.out->op_params[0] = 1;
+    assert_int_equal(compute_one(s.graph), VGR_GRAPH_PATCH); /* of the first one */
 }
 
 static void an_empty_tensor_needs_no_memory(void **state)
@@ -560,7 +665,9 @@ static void a_leaf_may_be_a_view_of_a_node(void **state)
     struct ggml_tensor *part = place(ggml_view_1d(ctx, x, 8, 32));
     struct ggml_tensor *y = place(ggml_sqrt(ctx, part));
     struct ggml_cgraph *g = ggml_new_graph_custom(ctx, 8, false);
+    struct ggml_cgraph *whole = ggml_new_graph_custom(ctx, 8, false);
 
+    ggml_build_forward_expand(whole, y); /* which marks what is to be computed */
     ggml_graph_add_node(g, x);
     ggml_graph_add_node(g, y); /* the view itself is in another split */
     assert_int_equal(compute_one(g), VGR_GRAPH_DEFINE);
@@ -617,6 +724,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tensor_in_host_memory_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_view_of_host_memory_has_nothing_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(an_empty_view_may_be_of_anything, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_view_may_extend_past_its_buffer, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_marked_is_not_computed, setup, teardown),
+        cmocka_unit_test_setup_teardown(elements_that_come_or_go_are_defined_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(an_empty_tensor_needs_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(function_pointers_are_never_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_tensors_are_refused, setup, teardown),

@@ -223,7 +223,8 @@ static const struct {
     {"an op from nowhere", build_add, no_op, "without a rule"},
     {"one factor", build_mul_mat, lost_source, "missing"},
     {"eleven sources", build_mul_mat, extra_source, "too many"},
-    {"nothing times something", build_mul_mat, empty_source, "empty"},
+    {"nothing times something", build_mul_mat, empty_source, "inner dimensions"},
+    {"attention to nothing", build_flash_attn_ext, empty_source, "empty"},
     {"factors that differ", build_mul_mat, longer_inner, "inner dimensions"},
     {"a factor that is no divisor", build_mul_mat, no_broadcast, "broadcast"},
     {"a product too wide", build_mul_mat, wide_result, "strides of its own"},
@@ -378,6 +379,135 @@ static void test_factors_at_the_end_of_a_buffer(void **state)
     ggml_free(c);
 }
 
+/* From the first byte to the last, of what is read and of what is written, whatever the strides. */
+static void test_what_an_op_touches_lies_inside(void **state)
+{
+    enum { BYTES = 8 * 4 * 4 };
+    struct room *r = *state;
+    ctx_t c = context();
+    tensor_t a = f32(c, 8, 4, 1, 1), b = f32(c, 8, 4, 1, 1), t = ggml_add(c, a, b),
+             *each[] = {&a, &b, &t};
+
+    put(r, a, 0);
+    put(r, b, 1024);
+    put(r, t, 2048);
+    for (int i = 0; i < 3; i++) {
+        tensor_t x = *each[i];
+        size_t was = (size_t)((uint8_t *)x->data - r->base), nb = x->nb[1];
+
+        put(r, x, ROOM - BYTES);
+        assert_null(vgr_rules_check(t));
+        put(r, x, ROOM - BYTES + 4);
+        assert_string_equal(vgr_rules_check(t), "a tensor outside its buffer");
+        put(r, x, (size_t)0 - 4096);
+        assert_string_equal(vgr_rules_check(t), "a tensor outside its buffer");
+        put(r, x, was);
+        x->nb[1] = (ROOM - was - 32) / 3 / 4 * 4;
+        if (x != t) /* whose layout is another matter */
+            assert_null(vgr_rules_check(t));
+        x->nb[1] += 4;
+        assert_non_null(vgr_rules_check(t));
+        x->nb[1] = (UINT64_MAX / 3 & ~UINT64_C(3)) + 4; /* three of them are small again */
+        assert_non_null(vgr_rules_check(t));
+        x->nb[1] = nb;
+    }
+    ggml_free(c);
+}
+
+/* A view may be too long, as may be views of it, until an op reads or writes one. */
+static void test_views_may_extend_past_their_buffer(void **state)
+{
+    struct room *r = *state;
+    ctx_t c = context();
+    tensor_t a = f32(c, 8, 4, 1, 1), wide = ggml_view_2d(c, a, 8, 4, ROOM, 0), again, narrow, copy,
+             sqr;
+
+    again = ggml_permute(c, wide, 1, 0, 2, 3);
+    narrow = ggml_view_2d(c, wide, 4, 1, ROOM, 16);
+    put(r, a, ROOM - 128);
+    put(r, wide, ROOM - 128);
+    put(r, again, ROOM - 128);
+    put(r, narrow, ROOM - 112);
+    assert_null(vgr_rules_check(wide));
+    assert_null(vgr_rules_check(again));
+    assert_null(vgr_rules_check(narrow));
+
+    sqr = ggml_sqr(c, narrow);
+    put(r, sqr, 0);
+    assert_null(vgr_rules_check(sqr));
+    sqr = ggml_sqr(c, wide);
+    put(r, sqr, 0);
+    assert_string_equal(vgr_rules_check(sqr), "a tensor outside its buffer");
+    sqr = ggml_cont(c, again);
+    put(r, sqr, 0);
+    assert_string_equal(vgr_rules_check(sqr), "a tensor outside its buffer");
+
+    /* Written: as a copy's destination, as rows that are set, in place. */
+    copy = ggml_cpy(c, f32(c, 8, 4, 1, 1), wide);
+    put(r, copy->src[0], 0);
+    put(r, copy, ROOM - 128);
+    assert_string_equal(vgr_rules_check(copy), "a tensor outside its buffer");
+    copy = ggml_set_rows(c, wide, f32(c, 8, 1, 1, 1), i32(c, 1, 1, 1, 1));
+    put(r, copy->src[0], 0);
+    put(r, copy->src[1], 1024);
+    put(r, copy, ROOM - 128);
+    assert_string_equal(vgr_rules_check(copy), "a tensor outside its buffer");
+    copy = ggml_sqr_inplace(c, wide);
+    put(r, copy, ROOM - 128);
+    assert_string_equal(vgr_rules_check(copy), "a tensor outside its buffer");
+    ggml_free(c);
+}
+
+/* What no backend is given, and what it is given instead. */
+static void test_what_has_nothing_to_do(void **state)
+{
+    ctx_t c = context();
+    tensor_t rows = ggml_set_rows(c, f32(c, 8, 4, 1, 1), f32(c, 8, 0, 1, 1), i32(c, 0, 1, 1, 1));
+
+    (void)state;
+    assert_int_equal(vgr_rules_work(build_mul_mat(c)), VGR_WORK_OP);
+    assert_int_equal(vgr_rules_work(ggml_sqr(c, f32(c, 8, 0, 1, 1))), VGR_WORK_NONE);
+    assert_int_equal(vgr_rules_work(rows), VGR_WORK_NONE);
+    assert_int_equal(vgr_rules_work(ggml_sum_rows(c, f32(c, 0, 4, 1, 1))), VGR_WORK_ZEROS);
+    assert_null(vgr_rules_check(ggml_sum_rows(c, f32(c, 0, 4, 1, 1))));
+    rows = build_mul_mat_id(c);
+    rows->src[0]->ne[0] = rows->src[1]->ne[0] = 0;
+    assert_int_equal(vgr_rules_work(rows), VGR_WORK_ZEROS);
+    assert_null(vgr_rules_check(rows));
+    rows->src[0]->ne[2] = 0;
+    assert_string_equal(vgr_rules_check(rows), "no experts");
+    assert_int_equal(vgr_rules_work(ggml_concat(c, f32(c, 8, 0, 1, 1), f32(c, 8, 4, 1, 1), 1)),
+                     VGR_WORK_OP);
+    assert_int_equal(vgr_rules_work(ggml_view_1d(c, f32(c, 8, 1, 1, 1), 0, 0)), VGR_WORK_OP);
+
+    /* Where nothing is computed little is asked, but the op has what belongs to it. */
+    rows = ggml_sqr(c, f32(c, 8, 0, 1, 1));
+    rows->src[0]->nb[1] = 7;
+    assert_null(vgr_rules_check_idle(rows));
+    rows->src[1] = rows->src[0];
+    assert_non_null(vgr_rules_check_idle(rows));
+    rows->src[0] = rows->src[1] = NULL;
+    assert_non_null(vgr_rules_check_idle(rows));
+    rows->op = GGML_OP_CUSTOM;
+    assert_non_null(vgr_rules_check_idle(rows));
+    ggml_free(c);
+}
+
+/* Of whatever op: no rule is in the way of a result without elements, and no device is given it. */
+static void test_results_without_elements_of_every_op(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_SAMPLES; i++) {
+        ctx_t c = context();
+        tensor_t t = samples[i].build(c);
+
+        t->ne[i % GGML_MAX_DIMS] = 0;
+        assert_int_equal(vgr_rules_work(t), VGR_WORK_NONE);
+        assert_null(vgr_rules_check_idle(t));
+        ggml_free(c);
+    }
+}
+
 /* 16 MB hold a patch and its result, and no byte less. */
 static void test_kernels_that_just_fit(void **state)
 {
@@ -409,6 +539,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_views_are_where_they_say, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_results_on_top_of_sources, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_factors_at_the_end_of_a_buffer, make_room, leave_room),
+        cmocka_unit_test_setup_teardown(test_what_an_op_touches_lies_inside, make_room, leave_room),
+        cmocka_unit_test_setup_teardown(test_views_may_extend_past_their_buffer, make_room,
+                                        leave_room),
+        cmocka_unit_test(test_what_has_nothing_to_do),
+        cmocka_unit_test(test_results_without_elements_of_every_op),
         cmocka_unit_test(test_kernels_that_just_fit),
     };
 

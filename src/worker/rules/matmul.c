@@ -22,7 +22,7 @@ static const char *factors(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_type_float(b->type) || ggml_is_quantized(b->type),
                 "the second source's type cannot be multiplied");
     VGR_REQUIRE(a->ne[0] == b->ne[0], "inner dimensions differ");
-    VGR_REQUIRE(!ggml_is_transposed(a), "the first source is transposed");
+    VGR_REQUIRE(vgr_empty(a) || !ggml_is_transposed(a), "the first source is transposed");
     VGR_REQUIRE(vgr_fresh(t), "the result is not contiguous");
     VGR_REQUIRE(precision(t, 0) && precision(t, 3), "no such precision");
     return NULL;
@@ -51,6 +51,7 @@ const char *vgr_rule_mul_mat_id(const struct ggml_tensor *t)
 
     VGR_REQUIRE_RULE(factors(t));
     VGR_REQUIRE(ids->type == GGML_TYPE_I32, "the indices are not I32");
+    VGR_REQUIRE(a->ne[2] > 0, "no experts");
     VGR_REQUIRE(a->ne[3] == 1 && b->ne[3] == 1 && vgr_matrix(ids), "too many dimensions");
     VGR_REQUIRE(ids->ne[1] == b->ne[2], "not a list of experts for each row");
     VGR_REQUIRE(vgr_multiple(ids->ne[0], b->ne[1]), "rows cannot be broadcast to the experts");
@@ -68,7 +69,7 @@ const char *vgr_rule_out_prod(const struct ggml_tensor *t)
     VGR_REQUIRE(a->ne[1] == b->ne[1], "inner dimensions differ");
     VGR_REQUIRE(vgr_multiple(b->ne[2], a->ne[2]) && vgr_multiple(b->ne[3], a->ne[3]),
                 "the first source cannot be broadcast to the second");
-    VGR_REQUIRE(!ggml_is_transposed(a), "the first source is transposed");
+    VGR_REQUIRE(vgr_empty(a) || !ggml_is_transposed(a), "the first source is transposed");
     VGR_REQUIRE(vgr_ne(t, a->ne[0], b->ne[0], b->ne[2], b->ne[3]), "the result has a wrong shape");
     VGR_REQUIRE(vgr_fresh(t), "the result is not contiguous");
     return NULL;

@@ -7,6 +7,8 @@
  */
 #include "worker/rules/rules.h"
 
+#include <ggml-backend.h>
+
 #define MAX_ELEMENTS ((int64_t)1 << 40)
 
 /* Sources as bits. */
@@ -25,6 +27,8 @@ enum trait {
     NO_COMPUTE = 1,   /* a name for memory: nothing runs */
     EMPTY_SOURCE = 2, /* a source may be empty though the result is not */
     OWN_LAYOUT = 4,   /* the rule looks at the result's strides */
+    SUM = 8,          /* each element is a sum: zero if a source is empty */
+    CHANGES = 16,     /* changes some rows of the result, and leaves the others */
 };
 
 struct entry {
@@ -65,7 +69,7 @@ static const struct entry table[] = {
     {"DIAG_MASK_ZERO", vgr_rule_diag_mask, S0, 0, P(0, 1), 0},
 
     {"SUM", vgr_rule_sum, S0, 0, 0, EMPTY_SOURCE},
-    {"SUM_ROWS", vgr_rule_sum_rows, S0, 0, 0, 0},
+    {"SUM_ROWS", vgr_rule_sum_rows, S0, 0, 0, EMPTY_SOURCE | SUM},
     {"MEAN", vgr_rule_mean, S0, 0, 0, 0},
     {"CUMSUM", vgr_rule_cumsum, S0, 0, 0, 0},
     {"ARGMAX", vgr_rule_argmax, S0, 0, 0, 0},
@@ -89,14 +93,14 @@ static const struct entry table[] = {
     {"TIMESTEP_EMBEDDING", vgr_rule_timestep_embedding, S0, 0, P(0, 2), 0},
     {"UPSCALE", vgr_rule_upscale, S0, 0, P(0, 1), 0},
 
-    {"MUL_MAT", vgr_rule_mul_mat, S0 | S1, 0, P(0, 2) | P(3, 1), 0},
-    {"MUL_MAT_ID", vgr_rule_mul_mat_id, S0 | S1 | S2, 0, P(0, 1) | P(3, 1), 0},
-    {"OUT_PROD", vgr_rule_out_prod, S0 | S1, 0, 0, 0},
+    {"MUL_MAT", vgr_rule_mul_mat, S0 | S1, 0, P(0, 2) | P(3, 1), EMPTY_SOURCE | SUM},
+    {"MUL_MAT_ID", vgr_rule_mul_mat_id, S0 | S1 | S2, 0, P(0, 1) | P(3, 1), EMPTY_SOURCE | SUM},
+    {"OUT_PROD", vgr_rule_out_prod, S0 | S1, 0, 0, EMPTY_SOURCE | SUM},
     {"SOLVE_TRI", vgr_rule_solve_tri, S0 | S1, 0, 0, 0},
 
     {"GET_ROWS", vgr_rule_get_rows, S0 | S1, 0, 0, 0},
     {"GET_ROWS_BACK", vgr_rule_get_rows_back, S0 | S1, 0, 0, 0},
-    {"SET_ROWS", vgr_rule_set_rows, S0 | S1, S2, 0, EMPTY_SOURCE},
+    {"SET_ROWS", vgr_rule_set_rows, S0 | S1, S2, 0, EMPTY_SOURCE | CHANGES},
     {"ADD_ID", vgr_rule_add_id, S0 | S1 | S2, 0, 0, 0},
 
     {"NORM", vgr_rule_norm, S0, 0, P(0, 1), 0},
@@ -249,11 +253,33 @@ static const char *check_place(const struct ggml_tensor *t)
     return NULL;
 }
 
+/* From its first to its last byte, as ggml_nbytes() counts them. Its sizes have been checked. */
+static const char *check_reach(const struct ggml_tensor *t)
+{
+    uint64_t block = (uint64_t)ggml_blck_size(t->type), bytes, part, at, size;
+
+    if (!t->buffer || vgr_empty(t))
+        return NULL;
+    at = (uint64_t)((uintptr_t)t->data - (uintptr_t)ggml_backend_buffer_get_base(t->buffer));
+    size = ggml_backend_buffer_get_size(t->buffer);
+    bytes = ggml_type_size(t->type);
+    VGR_REQUIRE(block == 1 || !__builtin_mul_overflow((uint64_t)t->ne[0] / block, t->nb[0], &bytes),
+                "a tensor outside its buffer");
+    for (int d = block == 1 ? 0 : 1; d < GGML_MAX_DIMS; d++) {
+        VGR_REQUIRE(!__builtin_mul_overflow((uint64_t)t->ne[d] - 1, t->nb[d], &part) &&
+                        !__builtin_add_overflow(bytes, part, &bytes),
+                    "a tensor outside its buffer");
+    }
+    VGR_REQUIRE(at <= size && bytes <= size - at, "a tensor outside its buffer");
+    return NULL;
+}
+
 static const char *check_tensor(const struct ggml_tensor *t)
 {
     VGR_REQUIRE_RULE(check_sizes(t));
     VGR_REQUIRE_RULE(check_strides(t));
-    return check_place(t);
+    VGR_REQUIRE_RULE(check_place(t));
+    return check_reach(t);
 }
 
 static const char *check_sources(const struct ggml_tensor *t, const struct entry *e)
@@ -288,16 +314,51 @@ static bool known_layout(const struct ggml_tensor *t)
     return false;
 }
 
+/* Why there is no entry for the op. */
+static const char *no_entry(enum ggml_op op)
+{
+    const char *why = (unsigned)op < GGML_OP_COUNT ? always_refused(ggml_op_name(op)) : NULL;
+
+    return why ? why : "an op without a rule";
+}
+
+enum vgr_work vgr_rules_work(const struct ggml_tensor *t)
+{
+    const struct entry *e = lookup(t->op);
+    bool empty = false;
+
+    if (!e || e->traits & NO_COMPUTE)
+        return VGR_WORK_OP;
+    if (vgr_empty(t))
+        return VGR_WORK_NONE;
+    for (int s = 0; s < GGML_MAX_SRC; s++)
+        empty |= t->src[s] && vgr_empty(t->src[s]);
+    if (!empty)
+        return VGR_WORK_OP;
+    return e->traits & SUM ? VGR_WORK_ZEROS : e->traits & CHANGES ? VGR_WORK_NONE : VGR_WORK_OP;
+}
+
+const char *vgr_rules_check_idle(const struct ggml_tensor *t)
+{
+    const struct entry *e = lookup(t->op);
+
+    if (!e)
+        return no_entry(t->op);
+    VGR_REQUIRE_RULE(check_sources(t, e));
+    VGR_REQUIRE_RULE(check_sizes(t));
+    for (int s = 0; s < GGML_MAX_SRC; s++) {
+        if (t->src[s])
+            VGR_REQUIRE_RULE(check_sizes(t->src[s]));
+    }
+    return NULL;
+}
+
 const char *vgr_rules_check(const struct ggml_tensor *t)
 {
     const struct entry *e = lookup(t->op);
 
-    if (!e) {
-        const char *why =
-            (unsigned)t->op < GGML_OP_COUNT ? always_refused(ggml_op_name(t->op)) : NULL;
-
-        return why ? why : "an op without a rule";
-    }
+    if (!e)
+        return no_entry(t->op);
     VGR_REQUIRE_RULE(check_sources(t, e));
     VGR_REQUIRE_RULE(check_place(t));
     if (e->traits & NO_COMPUTE)

@@ -21,6 +21,13 @@
  * nothing, calls itself nowhere and looks at no data: what indices are inside of tensors is known only
  * when the graph runs (docs/security.md).
  *
+ * Reach. Where memory is known, every tensor that an op reads or writes lies inside of its buffer, from its first
+ * byte to its last, whatever it is a view of. Ops that touch no data ask nothing of the kind: a view may extend
+ * past its buffer as long as nobody but other views refers to it.
+ *
+ * Nothing. An op whose result has no elements does nothing; nor does SET_ROWS without rows. A sum over no
+ * elements is zeros. No backend is given any of these: vgr_rules_work() tells what to do instead.
+ *
  * Sizes. After the general checks every ne is in 0..INT32_MAX, a tensor has at most 2^40 elements and
  * INT32_MAX rows, and so sums and products of two of these fit an int64_t.
  */
@@ -35,6 +42,19 @@
 /* NULL if the op of `t`, whose src and view_src are set, is one that GGML's builder could have made and
  * its kernels can run; else a constant reason. Memory is looked at where t->buffer is set. */
 const char *vgr_rules_check(const struct ggml_tensor *t);
+
+enum vgr_work {
+    VGR_WORK_OP,    /* what the op says */
+    VGR_WORK_NONE,  /* nothing */
+    VGR_WORK_ZEROS, /* fill the result with zeros; vgr_rules_check() looks at the op all the same */
+};
+
+/* What there is to do for `t`, whose src are set. */
+enum vgr_work vgr_rules_work(const struct ggml_tensor *t);
+
+/* NULL if `t`, an op that no device is given since there is nothing to do for it, could be one of GGML's: it has the
+ * sources of its op, and all have possible sizes; else a constant reason. */
+const char *vgr_rules_check_idle(const struct ggml_tensor *t);
 
 /* Whether there is a rule for the op called `name`: 1; it is refused by name: 0; neither: -1. */
 int vgr_rules_known(const char *name);

@@ -13,8 +13,8 @@
 #define SCALE_ANTIALIAS     0x200
 #define STEPS_MAX           ((float)(1 << 30))
 
-/* RESHAPE, VIEW, PERMUTE, TRANSPOSE and NONE touch no data. That their bytes lie in their buffer, and
- * that they are where their source and offset say, has been checked. */
+/* RESHAPE, VIEW, PERMUTE, TRANSPOSE and NONE touch no data. That they are where their source and offset
+ * say has been checked; how far they reach is checked for the ops that read or write there. */
 const char *vgr_rule_view(const struct ggml_tensor *t)
 {
     (void)t;
