@@ -59,12 +59,11 @@ host_gpu_env() {
     fi
 }
 
-# no_gpu_env [NAME=VALUE...] COMMAND...: runs it so that it sees no host GPU but ours. A shell makes
-# its background commands ignore the keyboard's signals: this undoes that.
-no_gpu_env() {
-    env --default-signal=INT,QUIT -u GGML_VK_VISIBLE_DEVICES VK_DRIVER_FILES=/dev/null \
-        CUDA_VISIBLE_DEVICES= "$@"
-}
+# "${no_gpu[@]}" [NAME=VALUE...] COMMAND...: runs it so that it sees no host GPU but ours, and in the place of
+# this very process. A shell makes its background commands ignore the keyboard's signals: this undoes that.
+# shellcheck disable=SC2034 # for those who source this
+no_gpu=(env --default-signal=INT,QUIT -u GGML_VK_VISIBLE_DEVICES VK_DRIVER_FILES=/dev/null
+    CUDA_VISIBLE_DEVICES=)
 
 # OpenMP's threads (those of GGML's CPU backend) spin for milliseconds when they have nothing to do. A
 # program that computes a part of each graph itself then takes the processors from the host's end, and that
@@ -118,12 +117,12 @@ start_device() {
     die "vgr-device ended with status $status before it listened"
 }
 
-# stop_process PID: asks it to end, then makes it
+# stop_process PID [SIGNAL [SECONDS]]: asks it to end (by SIGTERM), and makes it when the time (2 s) is over
 stop_process() {
     local i
     [ -n "$1" ] || return 0
-    kill "$1" 2>/dev/null || return 0
-    for ((i = 0; i < 200; i++)); do
+    kill -s "${2:-TERM}" "$1" 2>/dev/null || return 0
+    for ((i = 0; i < ${3:-2} * 100; i++)); do
         kill -0 "$1" 2>/dev/null || break
         sleep 0.01
     done

@@ -9,8 +9,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "protocol/sys.h"
 
 /* A wish stands for a microsecond, or as long as the front takes to reap whose it was. */
 #define NAP_NS 1000000
@@ -22,7 +23,7 @@ static int open_to_read(int fd)
     int read_fd;
 
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    read_fd = open(path, O_RDONLY | O_CLOEXEC);
+    read_fd = VGR_SYS_AGAIN(open(path, O_RDONLY | O_CLOEXEC));
     return read_fd < 0 ? -errno : read_fd;
 }
 
@@ -33,11 +34,11 @@ int vgr_account_create(struct vgr_account *a)
     int err;
 
     *a = (struct vgr_account){.fd = -1, .read_fd = -1};
-    a->fd = memfd_create("vgr-account", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    a->fd = vgr_sys_memfd("vgr-account", MFD_CLOEXEC | MFD_ALLOW_SEALING, size, 0);
     if (a->fd < 0)
-        return -errno;
+        return a->fd;
     /* By its mode, who has read_fd cannot open it once more to write. */
-    if (ftruncate(a->fd, (off_t)size) || fchmod(a->fd, S_IRUSR) ||
+    if (fchmod(a->fd, S_IRUSR) ||
         fcntl(a->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
         err = -errno;
         goto fail;
@@ -200,7 +201,6 @@ static enum answer ask(const struct vgr_account_share *s, uint64_t bytes, bool *
 
 bool vgr_account_take(struct vgr_account_share *s, uint64_t bytes)
 {
-    const struct timespec nap = {.tv_nsec = NAP_NS};
     uint64_t held = get(&s->own->held);
     enum answer answer = LATER;
 
@@ -215,7 +215,7 @@ bool vgr_account_take(struct vgr_account_share *s, uint64_t bytes)
             break;
         if (withdraw)
             set(&s->own->wish, 0);
-        nanosleep(&nap, NULL);
+        vgr_sys_nap(NAP_NS);
     }
     if (!s->limit || answer == YES)
         set(&s->own->held, held + bytes);

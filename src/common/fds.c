@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16 */
 #endif
@@ -33,7 +35,7 @@ ssize_t vgr_fds_send(int sock, const void *buf, size_t len, const int *fds, unsi
         h->cmsg_len = CMSG_LEN(n * sizeof(int));
         memcpy(CMSG_DATA(h), fds, n * sizeof(int));
     }
-    sent = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
+    sent = VGR_SYS_AGAIN(sendmsg(sock, &msg, flags | MSG_NOSIGNAL));
     return sent < 0 ? -errno : sent;
 }
 
@@ -51,7 +53,7 @@ ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max,
         .msg_control = control.bytes,
         .msg_controllen = sizeof(control.bytes),
     };
-    ssize_t got = recvmsg(sock, &msg, *flags | MSG_CMSG_CLOEXEC);
+    ssize_t got = VGR_SYS_AGAIN(recvmsg(sock, &msg, *flags | MSG_CMSG_CLOEXEC));
 
     if (got < 0)
         return -errno;
@@ -63,7 +65,10 @@ ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max,
             int fd;
 
             memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
-            if (*n < max) {
+            fd = vgr_sys_high(fd);
+            if (fd < 0) {
+                *flags |= MSG_CTRUNC;
+            } else if (*n < max) {
                 fds[(*n)++] = fd;
             } else {
                 close(fd);
@@ -86,7 +91,7 @@ int vgr_fds_standard(void)
     int fd;
 
     do {
-        fd = open("/dev/null", O_RDWR);
+        fd = VGR_SYS_AGAIN(open("/dev/null", O_RDWR));
         if (fd < 0)
             return -errno;
     } while (fd <= STDERR_FILENO);

@@ -14,13 +14,13 @@
 #define VGR_FDS_MAX 64u /* in one message */
 
 /* Sends `len` bytes with `n` descriptors (0: none), which stay the caller's. `flags` as for sendmsg(2);
- * no signal is raised. Returns what was sent, or -errno. */
+ * no signal is raised, and none interrupts it. Returns what was sent, or -errno. */
 ssize_t vgr_fds_send(int sock, const void *buf, size_t len, const int *fds, unsigned n, int flags);
 
-/* Receives up to `len` bytes. The descriptors that came are added to fds[*n], up to `max` (VGR_FDS_MAX
- * at most) in all, close-on-exec; more are closed. *flags are those for recvmsg(2), and then msg_flags,
- * with MSG_CTRUNC also where some were closed here. Returns the length, or -errno. An empty message may
- * have brought descriptors, too. */
+/* Receives up to `len` bytes; no signal interrupts it. The descriptors that came are added to fds[*n], up to
+ * `max` (VGR_FDS_MAX at most) in all, 3 or more and close-on-exec; more are closed. *flags are those for
+ * recvmsg(2), and then msg_flags, with MSG_CTRUNC also where some were closed here. Returns the length, or
+ * -errno. An empty message may have brought descriptors, too. */
 ssize_t vgr_fds_receive(int sock, void *buf, size_t len, int *fds, unsigned max, unsigned *n,
                         int *flags);
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 int vgr_line_make(int *ours, int *workers)
 {
@@ -23,7 +24,7 @@ int vgr_line_make(int *ours, int *workers)
 
 void vgr_line_ring(int end)
 {
-    if (send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if (VGR_SYS_AGAIN(send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0) {
         /* EAGAIN: full, see line.h. Anything else: the worker is gone, which others will notice. */
     }
 }
@@ -31,11 +32,11 @@ void vgr_line_ring(int end)
 int vgr_line_take(int end)
 {
     char byte;
-    ssize_t n = recv(end, &byte, 1, MSG_DONTWAIT);
+    ssize_t n = VGR_SYS_AGAIN(recv(end, &byte, 1, MSG_DONTWAIT));
 
     if (n > 0)
         return 1;
     if (!n)
         return -EPIPE;
-    return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    return errno == EAGAIN ? 0 : -errno;
 }

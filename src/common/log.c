@@ -2,6 +2,7 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -10,10 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
 #include "protocol/text.h"
 
 static char log_prefix[64] = "vgr";
 static enum vgr_log_level log_level = VGR_LOG_INFO;
+static bool log_borrowed, log_mute;
 
 static const char *const log_names[] = {"error", "warn", "info", "debug"};
 
@@ -21,6 +24,12 @@ void vgr_log_init(const char *prefix, enum vgr_log_level level)
 {
     snprintf(log_prefix, sizeof(log_prefix), "%s", prefix);
     log_level = level;
+}
+
+void vgr_log_borrow(void)
+{
+    log_borrowed = true;
+    log_mute = fcntl(STDERR_FILENO, F_GETFD) < 0;
 }
 
 int vgr_log_level_parse(const char *name)
@@ -42,22 +51,29 @@ static bool has_room(void)
 {
     struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 
-    return poll(&p, 1, 0) != 0;
+    return vgr_sys_poll(&p, 1, 0) != 0;
 }
 
 /* Whoever made the text, it leaves as one line that can be read: here, so that no caller can forget it. */
 static void write_clean(const char *prefix, const char *text, size_t len)
 {
     char line[VGR_LOG_LINE];
+    struct vgr_sys_hush h;
     size_t n = 0;
 
     if (*prefix)
         n = (size_t)snprintf(line, sizeof(line), "%.63s: ", prefix);
     n += vgr_text_clean(line + n, sizeof(line) - n, text, len); /* the newline replaces its NUL */
     line[n++] = '\n';
-    if (has_room() && write(STDERR_FILENO, line, n) < 0) {
+    if (log_mute || !has_room())
+        return;
+    if (log_borrowed)
+        vgr_sys_hush(&h);
+    if (VGR_SYS_AGAIN(write(STDERR_FILENO, line, n)) < 0) {
         /* Nobody reads our log: nothing left to tell. */
     }
+    if (log_borrowed)
+        vgr_sys_unhush(&h);
 }
 
 static void write_line(enum vgr_log_level level, const char *fmt, va_list ap)

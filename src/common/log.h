@@ -44,6 +44,10 @@ enum vgr_log_level {
  * Not thread-safe; call at start. */
 void vgr_log_init(const char *prefix, enum vgr_log_level level);
 
+/* For a library in somebody else's process, when it is loaded. Its lines raise no signal there, and if there is
+ * no stderr at that time none are written: its number may later be a file of that process's. */
+void vgr_log_borrow(void);
+
 /* The level of a name ("error", "warn", "info", "debug"), or -EINVAL. */
 int vgr_log_level_parse(const char *name);
 

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 static void add_group(struct vgr_boot_sandbox *s, uint32_t gid)
 {
     for (uint32_t i = 0; i < s->n_groups; i++) {
@@ -90,7 +92,7 @@ static int find_user(const char *name, struct vgr_boot_sandbox *s, char *why, si
  * vgr-device would be another VM's. */
 static int lock_cache(const char *path, uid_t user, char *why, size_t why_size)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = VGR_SYS_AGAIN(open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st)) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/control.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
+
+#include "protocol/sys.h"
 
 void vgr_control_fail(const struct vgr_control_io *io, enum vgr_error error, const char *text)
 {
@@ -30,14 +30,14 @@ static int file_read(void *opaque, size_t offset, void *buf, size_t len)
 {
     const struct file_page *p = opaque;
 
-    return pread(p->fd, buf, len, (off_t)(p->offset + offset)) == (ssize_t)len ? 0 : -EIO;
+    return vgr_sys_pread(p->fd, buf, len, p->offset + offset);
 }
 
 static int file_write(void *opaque, size_t offset, const void *buf, size_t len)
 {
     const struct file_page *p = opaque;
 
-    return pwrite(p->fd, buf, len, (off_t)(p->offset + offset)) == (ssize_t)len ? 0 : -EIO;
+    return vgr_sys_pwrite(p->fd, buf, len, p->offset + offset);
 }
 
 void vgr_control_fail_file(int fd, uint64_t offset, enum vgr_error error, const char *text)

@@ -15,6 +15,7 @@
 #include "common/line.h"
 #include "common/log.h"
 #include "device/discard.h"
+#include "protocol/sys.h"
 
 union message {
     struct vgr_submit direct;
@@ -103,7 +104,7 @@ static void notify(struct vgr_direct_client *c, enum vgr_error error, const char
 
     snprintf(notice.text, sizeof(notice.text), "%s", text);
     vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, 1);
-    if (send(c->conn, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if (VGR_SYS_AGAIN(send(c->conn, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL)) < 0) {
         /* It has gone, or reads nothing: it will see the end of the connection. */
     }
 }
@@ -240,12 +241,10 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
     struct vgr_direct_client *c = vgr_container_of(watch, struct vgr_direct_client, watch);
     struct vgr_direct *d = c->d;
     union message m = {0};
-    ssize_t n =
-        recv(c->conn, &m, d->broker ? sizeof(m.broker) : sizeof(m.direct), MSG_PEEK | MSG_DONTWAIT);
+    size_t len = d->broker ? sizeof(m.broker) : sizeof(m.direct);
+    ssize_t n = VGR_SYS_AGAIN(recv(c->conn, &m, len, MSG_PEEK | MSG_DONTWAIT));
 
     vgr_loop_charge(d->loop, VGR_WORK_CALLS, 3); /* this one, and the watch's */
-    if (n < 0 && errno == EINTR)
-        return;
     vgr_loop_del(d->loop, watch);
     /* It only asked for the capset, or has given up already; or it has sent an out-of-band byte, which nobody
      * can look at and which would keep us awake (EAGAIN). */
@@ -287,7 +286,8 @@ static bool greet(struct vgr_direct_client *c)
 
     if (c->d->broker)
         return greet_bridge(c);
-    return send(c->conn, cap, sizeof(*cap), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(*cap);
+    return VGR_SYS_AGAIN(send(c->conn, cap, sizeof(*cap), MSG_NOSIGNAL | MSG_DONTWAIT)) ==
+           (ssize_t)sizeof(*cap);
 }
 
 static void client_begin(struct vgr_direct *d, struct vgr_direct_client *c, int fd)

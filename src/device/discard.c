@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 #define FINISH_MS 1000
 #define RETRY_MS  1000u
 #define CALLS     8u /* to close one, at most */
@@ -64,7 +66,7 @@ static int close_elsewhere(int conn)
 
 static void reap(int pidfd)
 {
-    waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){0}, WEXITED | WNOHANG);
+    VGR_SYS_AGAIN(waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){0}, WEXITED | WNOHANG));
     close(pidfd);
 }
 
@@ -72,10 +74,8 @@ static void reap(int pidfd)
 static void await(int pidfd)
 {
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    uint64_t end = vgr_now_ms() + FINISH_MS, now;
 
-    while ((now = vgr_now_ms()) < end && poll(&p, 1, (int)(end - now)) < 0 && errno == EINTR) {
-    }
+    vgr_sys_poll(&p, 1, FINISH_MS * INT64_C(1000000));
     reap(pidfd);
 }
 

@@ -14,6 +14,7 @@
 #include "common/fds.h"
 #include "common/log.h"
 #include "device/listen.h"
+#include "protocol/sys.h"
 
 /* One that does not last for so long is not replaced. */
 #define LASTS_MS 1000
@@ -37,7 +38,7 @@ static void __attribute__((noreturn)) become_keeper(const struct vgr_keep *k, in
 {
     char *argv[] = {(char *)"vgr-keeper", (char *)k->socket, NULL};
     char *env[] = {NULL};
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null = VGR_SYS_AGAIN(open("/dev/null", O_RDWR | O_CLOEXEC));
 
     /* Above the targets first, or a dup2() could overwrite one still needed. */
     front = fcntl(front, F_DUPFD_CLOEXEC, VGR_KEEPER_LISTEN_FD + 1);
@@ -85,8 +86,7 @@ static int launch(struct vgr_keep *k, char *why, size_t why_size)
     if (pid > 0) {
         int status = -1;
 
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-        }
+        VGR_SYS_AGAIN(waitpid(pid, &status, 0));
         err = status ? EAGAIN : 0;
     }
     close(s[1]);
@@ -121,7 +121,7 @@ static int find(const struct vgr_keep *k, struct vgr_kept *kept, char *why, size
         return -err;
     }
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+    if (VGR_SYS_AGAIN(connect(fd, (struct sockaddr *)&addr, sizeof(addr))) < 0) {
         err = errno;
         snprintf(why, why_size, "%s: %s", addr.sun_path, strerror(err));
         close(fd);

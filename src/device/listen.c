@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "device/discard.h"
+#include "protocol/sys.h"
 
 /* System calls for a new connection, what its owner does at once included. */
 #define ACCEPT_CALLS 4u
@@ -36,7 +37,7 @@ static int clear_path(const struct sockaddr_un *addr, int type, char *why, size_
     fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
+    err = VGR_SYS_AGAIN(connect(fd, (const struct sockaddr *)addr, sizeof(*addr))) < 0 ? errno : 0;
     close(fd);
     if (err != ECONNREFUSED) {
         if (err == EACCES)

@@ -7,10 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 int vgr_loop_init(struct vgr_loop *loop)
 {
     memset(loop, 0, sizeof(*loop));
-    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    loop->epoll_fd = vgr_sys_high(epoll_create1(EPOLL_CLOEXEC));
     return loop->epoll_fd < 0 ? -errno : 0;
 }
 
@@ -298,14 +300,14 @@ uint64_t vgr_event_read(int fd)
 {
     uint64_t n;
 
-    return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+    return VGR_SYS_AGAIN(read(fd, &n, sizeof(n))) == sizeof(n) ? n : 0;
 }
 
 void vgr_event_signal(int fd)
 {
     uint64_t one = 1;
 
-    if (write(fd, &one, sizeof(one)) < 0) {
+    if (VGR_SYS_AGAIN(write(fd, &one, sizeof(one))) < 0) {
         /* EAGAIN: the counter is full, so the reader has a signal waiting. */
     }
 }

@@ -47,6 +47,7 @@
 #include "device/stats.h"
 #include "device/vhost.h"
 #include "device/watchdog.h"
+#include "protocol/sys.h"
 
 #define EXIT_USAGE 2
 
@@ -92,7 +93,7 @@ static void signal_ready(struct vgr_watch *w, uint32_t events)
     struct vgr_program *p = vgr_container_of(w, struct vgr_program, signals);
     struct signalfd_siginfo si;
 
-    if (read(w->fd, &si, sizeof(si)) != sizeof(si))
+    if (VGR_SYS_AGAIN(read(w->fd, &si, sizeof(si))) != sizeof(si))
         return;
     vgr_info("ending: %s", strsignal((int)si.ssi_signo));
     p->loop.stop = true;
@@ -359,6 +360,8 @@ int main(int argc, char **argv)
 
     if (vgr_fds_standard())
         return EXIT_FAILURE;
+    /* A limit for files (ulimit -f) is an error where it is met, for workers too: they inherit this. */
+    signal(SIGXFSZ, SIG_IGN);
     vgr_log_init("vgr-device", VGR_LOG_INFO);
     if (vgr_options_parse(&o, argc, argv, why, sizeof(why))) {
         fprintf(stderr, "vgr-device: %s\n", why);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 /* Is the open file still what the path names? */
 static bool is_at(int fd, const char *path)
 {
@@ -42,9 +44,9 @@ static const char *fill(int fd)
     char text[16];
     int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 
-    if (ftruncate(fd, 0) < 0)
+    if (VGR_SYS_AGAIN(ftruncate(fd, 0)) < 0)
         return strerror(errno);
-    if (write(fd, text, (size_t)n) != n)
+    if (vgr_sys_write(fd, text, (size_t)n))
         return "it cannot be written";
     return NULL;
 }
@@ -57,7 +59,7 @@ int vgr_pidfile_write(struct vgr_pidfile *p, const char *path, char *why, size_t
     p->path = path;
     p->fd = -1;
     /* Not blocking: it could be a FIFO. The user's alone: whoever can read it could lock it. */
-    fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    fd = VGR_SYS_AGAIN(open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
     if (fd < 0) {
         int err = errno;
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "protocol/sys.h"
 
 /* Of struct state and of the record: another number for another layout. */
 #define LAYOUT 1u
@@ -67,10 +68,12 @@ static void set_record(struct vgr_vhost *v, struct vgr_vhost_record *record)
 void vgr_vhost_record_open(struct vgr_vhost *v)
 {
     struct vgr_vhost_record *record = NULL;
-    int fd = memfd_create("vgr-record", MFD_CLOEXEC);
+    int fd = vgr_sys_memfd("vgr-record", MFD_CLOEXEC, sizeof(*record), 0);
 
-    if (fd >= 0 && !ftruncate(fd, sizeof(*record)))
+    if (fd >= 0)
         record = map_record(fd);
+    else
+        errno = -fd;
     if (!record) {
         vgr_warn("nothing of this VM's device will outlive this process: %m");
         if (fd >= 0)
@@ -207,7 +210,7 @@ static bool hung_up(int fd)
 {
     struct pollfd p = {.fd = fd};
 
-    return poll(&p, 1, 0) > 0;
+    return vgr_sys_poll(&p, 1, 0) > 0;
 }
 
 static int restore(struct vgr_vhost *v, const struct state *s, struct vgr_kept *kept)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 #define U64         sizeof(uint64_t)
 #define STATE       sizeof(struct vgr_vhost_vring_state)
@@ -68,7 +69,7 @@ static ssize_t receive(int fd, struct vgr_vhost_msg *m, void *to, size_t len)
     ssize_t n = vgr_fds_receive(fd, to, len, m->fds, VGR_VHOST_MAX_FDS, &m->n_fds, &flags);
 
     if (n < 0)
-        return n == -EAGAIN || n == -EINTR ? 0 : n;
+        return n == -EAGAIN ? 0 : n;
     if (flags & MSG_CTRUNC)
         return -EPROTO;
     return n ? n : -ECONNRESET;
@@ -165,7 +166,7 @@ int vgr_vhost_reply(int fd, struct vgr_vhost_msg *msg, uint32_t size)
 
     msg->flags = VGR_VHOST_VERSION | VGR_VHOST_REPLY;
     msg->size = size;
-    n = sendmsg(fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);
+    n = VGR_SYS_AGAIN(sendmsg(fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL));
     if (n < 0)
         return -errno;
     return n == (ssize_t)(VGR_VHOST_HEADER + size) ? 0 : -EPIPE;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 #define NO_INTERRUPT 1    /* avail.flags */
 #define KEEP_IOV     1024 /* pieces; room for more is given back after the chain */
 
@@ -329,7 +331,7 @@ void vgr_vq_notify(struct vgr_vq *q)
     if (!wanted || q->call_fd < 0)
         return;
     q->interrupts++;
-    if (write(q->call_fd, &one, sizeof(one)) < 0) {
+    if (VGR_SYS_AGAIN(write(q->call_fd, &one, sizeof(one))) < 0) {
         /* EAGAIN: an interrupt is pending already. */
     }
 }

@@ -18,6 +18,7 @@
 
 #include "common/log.h"
 #include "device/watchdog.h"
+#include "protocol/sys.h"
 
 extern char **environ;
 
@@ -66,7 +67,7 @@ static void __attribute__((noreturn)) become_worker(const char *path, char **env
 {
     char *argv[] = {(char *)"vgr-worker", (char *)"--boot", NULL};
     unsigned first_free = VGR_BOOT_FD + n;
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null = VGR_SYS_AGAIN(open("/dev/null", O_RDWR | O_CLOEXEC));
     int moved[VGR_BOOT_FILES_FD + VGR_BOOT_MAX_FILES];
 
     unblock_signals();
@@ -106,23 +107,6 @@ static pid_t fork_until_exec(void)
     return (pid_t)syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0L);
 }
 
-static int write_all(int fd, const void *buf, size_t len)
-{
-    const char *p = buf;
-
-    while (len) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* The boot file of context `number`, or -errno. */
 static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, unsigned slot,
                           const struct vgr_worker_job *job)
@@ -142,16 +126,16 @@ static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, u
         .context_memory_limit = pool->context_memory_limit,
         .sandbox = pool->sandbox,
     };
-    int fd = memfd_create("vgr-boot", MFD_CLOEXEC);
+    int fd = vgr_sys_memfd("vgr-boot", MFD_CLOEXEC, 0, 0);
     int err;
 
     if (fd < 0)
-        return -errno;
+        return fd;
     for (unsigned i = 0; i < pool->n_devices; i++)
         snprintf(boot.devices[i], sizeof(boot.devices[i]), "%s", pool->devices[i]);
-    err = write_all(fd, &boot, sizeof(boot));
+    err = vgr_sys_write(fd, &boot, sizeof(boot));
     if (!err)
-        err = write_all(fd, arena->runs, arena->n_runs * sizeof(*arena->runs));
+        err = vgr_sys_write(fd, arena->runs, arena->n_runs * sizeof(*arena->runs));
     if (!err && lseek(fd, 0, SEEK_SET) < 0)
         err = -errno;
     if (err) {
@@ -165,17 +149,8 @@ static int make_boot_file(const struct vgr_worker_pool *pool, uint32_t number, u
  * grow. */
 static int make_counts_file(void)
 {
-    int fd = memfd_create("vgr-counts", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int err;
-
-    if (fd < 0)
-        return -errno;
-    if (!ftruncate(fd, VGR_COUNTS_SIZE) &&
-        !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-        return fd;
-    err = -errno;
-    close(fd);
-    return err;
+    return vgr_sys_memfd("vgr-counts", MFD_CLOEXEC, VGR_COUNTS_SIZE,
+                         F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
 int vgr_worker_pool_prepare(struct vgr_worker_pool *pool)
@@ -338,7 +313,7 @@ int vgr_worker_start(struct vgr_worker_pool *pool, struct vgr_worker *w,
     if (err) {
         /* Not supervised, not kept. It has not come far: this wait is short. */
         kill(w->pid, SIGKILL);
-        waitpid(w->pid, NULL, 0);
+        VGR_SYS_AGAIN(waitpid(w->pid, NULL, 0));
         w->pid = 0;
         if (pidfd >= 0)
             close(pidfd);
@@ -408,11 +383,8 @@ void vgr_worker_pool_finish(struct vgr_worker_pool *pool, uint32_t ms)
     while (pool->first) {
         struct pollfd p = {.fd = pool->first->watch.fd, .events = POLLIN};
         uint64_t now = vgr_now_ms();
-        int n = now < end ? poll(&p, 1, (int)(end - now)) : 0;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
+        if (now >= end || vgr_sys_poll(&p, 1, (int64_t)(end - now) * INT64_C(1000000)) <= 0) {
             vgr_warn("worker %u does not end", pool->first->number);
             return;
         }
@@ -454,10 +426,8 @@ static int run(const char *path, char *const *argv, int boot_fd)
         _exit(127);
     }
     free(env);
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)
-            return -errno;
-    }
+    if (VGR_SYS_AGAIN(waitpid(pid, &status, 0)) < 0)
+        return -errno;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -ECANCELED;
 }
 

@@ -4,16 +4,15 @@
  */
 #include <stddef.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "device/worker.h"
+#include "protocol/sys.h"
 
 static const struct vgr_counter_info counter_info[] = {VGR_COUNTERS_WORKER(VGR_COUNTER_ROW)};
 
 static bool read_page(const struct vgr_worker *w, unsigned queue, struct vgr_counts_page *page)
 {
-    return pread(w->counts_fd, page, sizeof(*page), (off_t)(queue * sizeof(*page))) ==
-           (ssize_t)sizeof(*page);
+    return !vgr_sys_pread(w->counts_fd, page, sizeof(*page), queue * sizeof(*page));
 }
 
 /* Adds a queue's counters to sum[]. */
@@ -53,8 +52,7 @@ void vgr_worker_read(struct vgr_worker *w, struct vgr_counts_page *page)
 /* Reads a field of a queue's page. */
 static bool read_field(const struct vgr_worker *w, unsigned queue, size_t at, void *to, size_t size)
 {
-    return pread(w->counts_fd, to, size, (off_t)(queue * sizeof(struct vgr_counts_page) + at)) ==
-           (ssize_t)size;
+    return !vgr_sys_pread(w->counts_fd, to, size, queue * sizeof(struct vgr_counts_page) + at);
 }
 
 static bool read_since(const struct vgr_worker *w, unsigned queue, uint64_t *ns)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 /* ---- Limits ---- */
 
@@ -185,7 +186,7 @@ static void ready(struct vgr_watch *w, uint32_t events)
     ssize_t n;
 
     vgr_cost_begin(&l->cost);
-    n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    n = VGR_SYS_AGAIN(recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT));
     found = vgr_cost_end(&l->cost);
     if (n > 0)
         add(l, buf, (size_t)n);
@@ -237,7 +238,7 @@ void vgr_worker_log_close(struct vgr_worker_log *l)
     if (!l->loop)
         return;
     for (unsigned i = 0; i < VGR_WORKER_LOG_REST; i++) {
-        n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
+        n = VGR_SYS_AGAIN(recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT));
         if (n < 0)
             break;
         add(l, buf, (size_t)n);

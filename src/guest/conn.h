@@ -14,8 +14,8 @@
  *
  * The worker is not trusted to be there, nor to write sense. Once it has failed, or the other end
  * is gone, the connection is *failed* for good: pending gets deliver zeros, sends do nothing, waits
- * return at once with false, and the reason is logged once. A child after fork() finds the
- * connection failed, without a word.
+ * return at once with false, and the reason is logged once. The child of a fork() finds its parent's
+ * connection failed, without a word, and gets another (conn_life.c).
  */
 #ifndef VGR_GUEST_CONN_H
 #define VGR_GUEST_CONN_H
@@ -68,6 +68,7 @@ struct vgr_conn {
     struct vgr_conn *older; /* conn_life.c's */
     uint32_t holders;
     uint64_t serial; /* counts connections, from 1 */
+    bool inherited;  /* the parent process's: see conn_life.c */
 };
 
 /* The queue of a device if it is not that of a device before it, else NULL: for going through all. */

@@ -15,14 +15,21 @@
  * Whoever uses a connection holds it: buffers and streams for as long as they live, calls for as long
  * as they last. One that has been replaced is closed when nobody holds it any more, and not before:
  * the program's host buffers lie in its arena.
+ *
+ * The child of a fork() *inherits* its parent's connections. They are failed there, and the child has let go of
+ * the parent's arena and descriptors: neither can disturb the other, and the host learns of the parent's
+ * end from the parent alone. What the child made before is lost to it; what it makes anew gets a connection
+ * of its own.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest/conn.h"
 #include "guest/log.h"
+#include "protocol/sys.h"
 
 /* After an attempt to renew that failed. */
 #define PAUSE_S 1
@@ -30,7 +37,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct vgr_host hosts[VGR_MAX_HOSTS]; /* those that could be opened */
 static unsigned n_hosts;
-static bool tried, forked;
+static bool tried;
 static uint64_t opened;
 
 static struct vgr_conn *open_one(struct vgr_host *h)
@@ -47,26 +54,60 @@ static struct vgr_conn *next_of(const struct vgr_host *h, const struct vgr_conn 
     return c == h->current ? h->old : c->older;
 }
 
-/* The child of a fork() shares the arena with its parent and must keep its hands off. Locks may be
- * held by threads that the child does not have; a failed connection never takes them. */
+/* ---- fork() ---- */
+
+/* In the child. Other memory takes the place of the arena, since the program may have host buffers in it.
+ * Locks may be held by threads that the child does not have, and what they guard be half changed: a failed
+ * connection takes none, an inherited one's pool is not touched, and it is never closed. */
+static void disown(struct vgr_conn *c)
+{
+    struct vgr_transport *t = &c->transport;
+
+    for (uint32_t q = 0; q < c->reply.n_devices; q++)
+        __atomic_store_n(&c->queue[q]->drained, UINT64_MAX, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->failed, 1, __ATOMIC_RELEASE);
+    if (c->inherited)
+        return;
+    c->inherited = true;
+    memset(&c->counters, 0, sizeof(c->counters));
+    if (mmap(t->arena, t->arena_size, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
+        /* No memory, and nobody to tell: a program that goes on with its old host buffers writes into the
+         * parent's. */
+    }
+    vgr_sys_close(&t->fd);
+    vgr_sys_close(&t->fence);
+    vgr_sys_close(&t->line);
+    vgr_sys_close(&t->workers);
+    vgr_sys_close(&t->memory);
+}
+
+/* A fork() waits for a connection that is being opened or closed. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void in_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
 static void in_child(void)
 {
-    forked = true;
     for (unsigned i = 0; i < n_hosts; i++) {
-        for (struct vgr_conn *c = hosts[i].current; c; c = next_of(&hosts[i], c)) {
-            for (uint32_t q = 0; q < c->reply.n_devices; q++)
-                __atomic_store_n(&c->queue[q]->drained, UINT64_MAX, __ATOMIC_RELAXED);
-            __atomic_store_n(&c->failed, 1, __ATOMIC_RELEASE);
-        }
+        hosts[i].failed_at = 0;
+        for (struct vgr_conn *c = hosts[i].current; c; c = next_of(&hosts[i], c))
+            disown(c);
     }
+    pthread_mutex_unlock(&lock);
 }
+
+/* ---- Hosts ---- */
 
 static time_t now_s(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec;
+    return (time_t)(vgr_sys_now() / INT64_C(1000000000));
 }
 
 static void open_hosts(void)
@@ -83,7 +124,7 @@ static void open_hosts(void)
         n_hosts += h->current != NULL;
     }
     if (n_hosts)
-        pthread_atfork(NULL, NULL, in_child);
+        pthread_atfork(before_fork, in_parent, in_child);
 }
 
 unsigned vgr_hosts_find(void)
@@ -104,13 +145,15 @@ struct vgr_host *vgr_host_at(unsigned i)
     return i < n_hosts ? &hosts[i] : NULL;
 }
 
+static void renew(struct vgr_host *h);
+
 struct vgr_conn *vgr_conn_hold(struct vgr_host *h)
 {
     struct vgr_conn *c;
 
-    if (forked)
-        return h->current; /* never closed here, and the lock may be a dead thread's */
     pthread_mutex_lock(&lock);
+    if (h->current->inherited)
+        renew(h);
     c = h->current;
     c->holders++;
     pthread_mutex_unlock(&lock);
@@ -119,8 +162,6 @@ struct vgr_conn *vgr_conn_hold(struct vgr_host *h)
 
 void vgr_conn_hold_again(struct vgr_conn *c)
 {
-    if (forked)
-        return;
     pthread_mutex_lock(&lock);
     c->holders++;
     pthread_mutex_unlock(&lock);
@@ -130,7 +171,7 @@ static void close_if_unused(struct vgr_conn *c)
 {
     struct vgr_conn **p = &c->to->old;
 
-    if (c == c->to->current || c->holders)
+    if (c == c->to->current || c->holders || c->inherited)
         return;
     while (*p != c)
         p = &(*p)->older;
@@ -140,8 +181,6 @@ static void close_if_unused(struct vgr_conn *c)
 
 void vgr_conn_release(struct vgr_conn *c)
 {
-    if (forked)
-        return;
     pthread_mutex_lock(&lock);
     c->holders--;
     close_if_unused(c);
@@ -175,7 +214,10 @@ static void renew(struct vgr_host *h)
     h->failed_at = c ? 0 : now_s();
     if (!c)
         return;
-    vgr_say_warn("connected to the host again");
+    if (h->current->inherited)
+        vgr_say_debug("process %d has a connection of its own now", (int)getpid());
+    else
+        vgr_say_warn("connected to the host again");
     c->counters = h->current->counters; /* they are the process's */
     h->current->older = h->old;
     h->old = h->current;
@@ -187,8 +229,6 @@ struct vgr_conn *vgr_conn_hold_working(struct vgr_host *h)
 {
     struct vgr_conn *c;
 
-    if (forked)
-        return NULL;
     pthread_mutex_lock(&lock);
     if (vgr_conn_failed(h->current))
         renew(h);
@@ -203,8 +243,6 @@ struct vgr_conn *vgr_conn_hold_at(const void *p)
 {
     struct vgr_conn *found = NULL;
 
-    if (forked)
-        return NULL;
     pthread_mutex_lock(&lock);
     for (unsigned i = 0; i < n_hosts && !found; i++) {
         for (struct vgr_conn *c = hosts[i].current; c && !found; c = next_of(&hosts[i], c)) {
@@ -226,13 +264,18 @@ static void print_stats(void) __attribute__((destructor));
 static void print_stats(void)
 {
     const char *env = getenv("VGR_STATS");
+    struct vgr_sys_hush h;
     char line[1024];
     size_t n;
 
-    if (forked || !env || strcmp(env, "1"))
+    if (!env || strcmp(env, "1"))
         return;
+    vgr_sys_hush(&h);
     for (unsigned i = 0; i < n_hosts; i++) {
+        if (hosts[i].current->inherited)
+            continue; /* a child that never used it */
         n = vgr_counters_print(&hosts[i].current->counters, line, sizeof(line));
         fwrite(line, 1, n, stderr);
     }
+    vgr_sys_unhush(&h);
 }

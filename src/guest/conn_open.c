@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 
 #include "guest/conn.h"
 #include "guest/dict.h"
 #include "guest/log.h"
+#include "protocol/sys.h"
 
 #define PAGE 4096u
 
@@ -130,10 +130,7 @@ static int write_hello(struct vgr_conn *c)
 
 static int64_t now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+    return vgr_sys_now() / 1000000;
 }
 
 /* Waits until the worker is ready. -EAGAIN: the arena was refused, try a smaller one. */
@@ -141,7 +138,7 @@ static int wait_ready(struct vgr_conn *c)
 {
     const struct vgr_control *ctl = (const struct vgr_control *)c->transport.arena;
     int64_t start = now_ms();
-    struct timespec pause = {.tv_nsec = 200000};
+    int64_t pause = 200000;
     char text[VGR_CONTROL_TEXT];
     const char *what;
 
@@ -175,9 +172,9 @@ static int wait_ready(struct vgr_conn *c)
             what = "the host takes too long to start";
             break;
         }
-        nanosleep(&pause, NULL);
-        if (pause.tv_nsec < 5000000)
-            pause.tv_nsec *= 2;
+        vgr_sys_nap(pause);
+        if (pause < 5000000)
+            pause *= 2;
     }
     vgr_say_error("%s", what);
     return -ETIMEDOUT;
@@ -348,8 +345,9 @@ static int connect_host(struct vgr_transport *t, const struct vgr_host *h)
     return vgr_transport_direct(t, path ? path : "");
 }
 
-/* One attempt with an arena of *size bytes (0: not known yet). -EAGAIN: try half of *size. */
-static int attempt(struct vgr_conn *c, uint64_t *size)
+/* One attempt with an arena of *size bytes (0: not known yet). -EAGAIN: try half of *size; *ours is the error if
+ * it was not to be had here, or 0 if the host did not take it. */
+static int attempt(struct vgr_conn *c, uint64_t *size, int *ours)
 {
     struct vgr_transport *t = &c->transport;
     int err = connect_host(t, c->to);
@@ -365,7 +363,7 @@ static int attempt(struct vgr_conn *c, uint64_t *size)
     }
     if (!*size)
         *size = first_size(&t->capset);
-    err = t->ops->arena(t, *size);
+    err = *ours = t->ops->arena(t, *size);
     if (err == -ETIMEDOUT) {
         vgr_say_error("the host does not answer");
         goto fail;
@@ -396,15 +394,19 @@ fail:
 static int open_conn(struct vgr_conn *c)
 {
     uint64_t size = 0;
-    int err;
+    int err, ours = 0;
 
     vgr_dict_fill(&c->own);
-    while ((err = attempt(c, &size)) == -EAGAIN) {
+    while ((err = attempt(c, &size, &ours)) == -EAGAIN) {
         uint64_t low = clamp(c->transport.capset.arena_min, ARENA_MIN, ARENA_MAX);
 
         if (size / 2 < low) {
-            vgr_say_error("the host refuses every arena down to %llu bytes",
-                          (unsigned long long)size);
+            if (ours)
+                vgr_say_error("no arena, not even one of %llu bytes: %s", (unsigned long long)size,
+                              strerror(-ours));
+            else
+                vgr_say_error("the host refuses every arena down to %llu bytes",
+                              (unsigned long long)size);
             return -ENOMEM;
         }
         size = size / 2 & ~(uint64_t)(PAGE - 1);

@@ -140,6 +140,12 @@ size_t vgr_device_alloc_size(struct vgr_device *d, const struct ggml_tensor *t)
     return size;
 }
 
+void vgr_device_forked(struct vgr_device *d)
+{
+    pthread_mutex_init(&d->cache_lock, NULL);
+    vgr_opcache_init(&d->cache, CACHE_BYTES); /* it may be half changed: better lost than used */
+}
+
 /* ---- GGML's slots ---- */
 
 static const char *device_get_name(ggml_backend_dev_t dev)

@@ -33,6 +33,9 @@ struct vgr_device {
 void vgr_device_init(struct vgr_device *d, const struct vgr_conn *c, uint32_t index,
                      uint32_t number, ggml_backend_reg_t reg);
 
+/* For the child of a fork(): another thread may have been asking. */
+void vgr_device_forked(struct vgr_device *d);
+
 /* The host's answer about an op, or about a tensor's memory alone (`as_leaf`). False if the host
  * cannot have an answer (it lacks an op or a type) or cannot be reached. */
 bool vgr_device_ask(struct vgr_device *d, const struct ggml_tensor *op, bool as_leaf,

@@ -23,9 +23,11 @@ static const char *host_get_name(ggml_backend_buffer_type_t buft)
 
 static void free_block(struct vgr_conn *c, uint64_t off)
 {
-    pthread_mutex_lock(&c->pool_lock);
-    vgr_pool_free(&c->pool, off);
-    pthread_mutex_unlock(&c->pool_lock);
+    if (!c->inherited) {
+        pthread_mutex_lock(&c->pool_lock);
+        vgr_pool_free(&c->pool, off);
+        pthread_mutex_unlock(&c->pool_lock);
+    }
     vgr_conn_release(c);
 }
 
@@ -34,7 +36,7 @@ static void host_free_buffer(ggml_backend_buffer_t buffer)
     struct vgr_conn *c = vgr_conn_hold_at(buffer->context);
 
     if (!c)
-        return; /* after fork() */
+        return;
     /* The worker may still be at it. */
     for (uint32_t i = 0; i < c->reply.n_devices; i++)
         vgr_queue_wait(c->queue[i], __atomic_load_n(&c->queue[i]->pool_seq, __ATOMIC_RELAXED));

@@ -2,10 +2,8 @@
  *
  * Waiting for the worker: see queue.h.
  */
-#include <errno.h>
-#include <time.h>
-
 #include "guest/conn.h"
+#include "protocol/sys.h"
 
 #define MS INT64_C(1000000)
 
@@ -25,14 +23,6 @@ struct vgr_waiter {
     uint64_t seq;
     struct vgr_waiter *next;
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
 
 /* A number that was never sent is a lie. (A command's number is written before it is visible, and
  * `done` is read with acquire: so an honest one is never above what is read here.) */
@@ -73,7 +63,7 @@ static bool poll_until(struct vgr_queue *q, uint64_t seq, int64_t until)
                 return true;
             vgr_ring_relax();
         }
-    } while (now_ns() < until);
+    } while (vgr_sys_now() < until);
     return false;
 }
 
@@ -151,7 +141,7 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
 {
     struct vgr_conn *c = q->conn;
     struct vgr_waiter self = {.queue = q, .seq = seq};
-    int64_t limit = SLEEP_FIRST, quiet_since = now_ns();
+    int64_t limit = SLEEP_FIRST, quiet_since = vgr_sys_now();
     uint64_t seen = vgr_ring_done(&q->ring);
     bool ok;
 
@@ -160,7 +150,7 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
     c->waiters = &self;
 
     while (!(ok = reached(q, seq)) && !vgr_conn_failed(c)) {
-        if (until && until - now_ns() <= 0)
+        if (until && until - vgr_sys_now() <= 0)
             break;
         if (host_failed(q)) {
             pthread_mutex_unlock(&c->sleep_lock);
@@ -183,11 +173,11 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
 
         if (!until)
             vgr_count(c->counters.sleeps, 1);
-        sleep_once(c, until ? until - now_ns() : limit);
+        sleep_once(c, until ? until - vgr_sys_now() : limit);
         if (vgr_ring_done(&q->ring) != seen) {
             seen = vgr_ring_done(&q->ring);
-            quiet_since = now_ns();
-        } else if (now_ns() - quiet_since > PATIENCE) {
+            quiet_since = vgr_sys_now();
+        } else if (vgr_sys_now() - quiet_since > PATIENCE) {
             bool alive;
 
             pthread_mutex_unlock(&c->sleep_lock);
@@ -195,7 +185,7 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
             if (!alive)
                 vgr_conn_fail(c, "the host does not answer any more");
             pthread_mutex_lock(&c->sleep_lock);
-            quiet_since = now_ns();
+            quiet_since = vgr_sys_now();
         }
         limit = limit * 2 < SLEEP_MAX ? limit * 2 : SLEEP_MAX;
     }
@@ -210,12 +200,11 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
 /* Sleeps until shortly before the result is expected. */
 static bool nap(struct vgr_queue *q, uint64_t seq, int64_t until)
 {
-    struct timespec ts = {until / 1000000000, until % 1000000000};
-
     vgr_count(q->conn->counters.naps, 1);
     if (q->conn->transport.ops->sleep_is_cheap)
         return sleep_until(q, seq, until);
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+    /* Woken early by a signal, it would poll for the rest of the time. */
+    vgr_sys_nap_until(until);
     return reached(q, seq);
 }
 
@@ -233,7 +222,7 @@ bool vgr_queue_reach(struct vgr_queue *q, uint64_t seq)
     if (ran <= seq && ran > __atomic_load_n(&q->done, __ATOMIC_RELAXED))
         kind = VGR_WAIT_GRAPH;
     w = vgr_waitplan_phases(&q->plan, kind);
-    start = now_ns();
+    start = vgr_sys_now();
     ok = (w.poll_until && poll_until(q, seq, start + w.poll_until)) ||
          (w.nap_until > w.poll_until && nap(q, seq, start + w.nap_until)) ||
          (w.poll_again_until > w.nap_until && poll_until(q, seq, start + w.poll_again_until));
@@ -243,7 +232,7 @@ bool vgr_queue_reach(struct vgr_queue *q, uint64_t seq)
         vgr_count(q->conn->counters.slept, 1);
         ok = sleep_until(q, seq, 0);
     }
-    spent = now_ns() - start;
+    spent = vgr_sys_now() - start;
     vgr_waitplan_learn(&q->plan, kind, spent);
     vgr_count(q->conn->counters.waiting, spent);
     return ok;

@@ -38,6 +38,12 @@ static bool same_version(void)
     return major == built_major && minor == built_minor;
 }
 
+static void in_child(void)
+{
+    for (uint32_t i = 0; i < n_devices; i++)
+        vgr_device_forked(&devices[i]);
+}
+
 static void find_devices(void)
 {
     unsigned n = vgr_hosts_find();
@@ -49,6 +55,8 @@ static void find_devices(void)
             vgr_device_init(&devices[n_devices], c, i, n_devices, &the_reg);
         vgr_conn_release(c);
     }
+    if (n_devices)
+        pthread_atfork(NULL, NULL, in_child);
 }
 
 static size_t reg_get_device_count(ggml_backend_reg_t reg)

@@ -10,31 +10,28 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "guest/log.h"
 #include "guest/transport.h"
+#include "protocol/sys.h"
 
 /* The server answers at once or it is not ours. */
 #define GREETING_MS 5000
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
+/* Where the kernel cannot even tell what has come, so long. */
+#define NAP_NS INT64_C(300000)
 
 static void direct_drop(struct vgr_transport *t)
 {
     if (t->arena)
         munmap(t->arena, t->arena_size);
     t->arena = NULL;
-    close_fd(&t->memory);
-    close_fd(&t->line);
-    close_fd(&t->workers);
+    vgr_sys_close(&t->memory);
+    vgr_sys_close(&t->line);
+    vgr_sys_close(&t->workers);
 }
 
 static int direct_arena(struct vgr_transport *t, uint64_t size)
@@ -43,21 +40,31 @@ static int direct_arena(struct vgr_transport *t, uint64_t size)
     void *p;
 
     t->arena_size = size;
-    t->memory = memfd_create("vgr-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (t->memory < 0 || ftruncate(t->memory, (off_t)size) ||
-        fcntl(t->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends))
+    t->memory = vgr_sys_memfd("vgr-arena", MFD_CLOEXEC, size, F_SEAL_SHRINK | F_SEAL_GROW);
+    if (t->memory < 0) {
+        err = t->memory;
         goto fail;
-    t->line = ends[0];
-    t->workers = ends[1];
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
+        err = -errno;
+        goto fail;
+    }
+    t->line = vgr_sys_high(ends[0]);
+    err = t->line < 0 ? -errno : 0;
+    t->workers = vgr_sys_high(ends[1]);
+    if (t->workers < 0)
+        err = -errno;
+    if (err)
+        goto fail;
     p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, t->memory, 0);
-    if (p == MAP_FAILED)
+    if (p == MAP_FAILED) {
+        err = -errno;
         goto fail;
+    }
     t->arena = p;
     return 0;
 
 fail:
-    err = -errno;
     direct_drop(t);
     return err;
 }
@@ -82,21 +89,23 @@ static int direct_open(struct vgr_transport *t)
         .msg_controllen = sizeof(control.buf),
     };
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    ssize_t n;
 
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(fds));
     memcpy(CMSG_DATA(c), fds, sizeof(fds));
-    if (sendmsg(t->fd, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof(submit))
-        return -errno;
-    close_fd(&t->workers);
+    n = VGR_SYS_AGAIN(sendmsg(t->fd, &msg, MSG_NOSIGNAL));
+    if (n != (ssize_t)sizeof(submit))
+        return n < 0 ? -errno : -EIO;
+    vgr_sys_close(&t->workers);
     return 0;
 }
 
 /* A full line has a ring waiting in it. */
 static int direct_doorbell(struct vgr_transport *t)
 {
-    ssize_t n = send(t->line, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = VGR_SYS_AGAIN(send(t->line, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
 
     return n < 0 && errno != EAGAIN ? -errno : 0;
 }
@@ -106,9 +115,9 @@ static void take_notice(struct vgr_transport *t)
 {
     struct vgr_control *ctl = (struct vgr_control *)t->arena;
     struct vgr_notice notice;
+    ssize_t n = VGR_SYS_AGAIN(recv(t->fd, &notice, sizeof(notice), MSG_DONTWAIT));
 
-    if (recv(t->fd, &notice, sizeof(notice), MSG_DONTWAIT) != (ssize_t)sizeof(notice) || !ctl ||
-        notice.magic != VGR_MAGIC ||
+    if (n != (ssize_t)sizeof(notice) || !ctl || notice.magic != VGR_MAGIC ||
         __atomic_load_n(&ctl->state, __ATOMIC_ACQUIRE) == VGR_STATE_FAILED)
         return;
     notice.text[sizeof(notice.text) - 1] = '\0';
@@ -123,10 +132,12 @@ static void direct_sleep(struct vgr_transport *t, int64_t timeout_ns)
         {.fd = t->line, .events = POLLIN},
         {.fd = t->fd, .events = POLLIN | POLLRDHUP},
     };
-    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    int ready = vgr_sys_poll(p, 2, timeout_ns);
     char bytes[64];
 
-    if (ppoll(p, 2, &ts, NULL) <= 0)
+    if (ready < 0)
+        vgr_sys_nap(timeout_ns < NAP_NS ? timeout_ns : NAP_NS);
+    if (ready <= 0)
         return;
     if (p[1].revents & POLLIN)
         take_notice(t);
@@ -139,7 +150,7 @@ static bool direct_alive(struct vgr_transport *t)
 {
     struct pollfd p = {.fd = t->fd, .events = POLLIN | POLLRDHUP};
 
-    if (poll(&p, 1, 0) <= 0)
+    if (vgr_sys_poll(&p, 1, 0) <= 0)
         return true;
     if (p.revents & POLLIN)
         take_notice(t);
@@ -149,7 +160,7 @@ static bool direct_alive(struct vgr_transport *t)
 static void direct_close(struct vgr_transport *t)
 {
     direct_drop(t);
-    close_fd(&t->fd);
+    vgr_sys_close(&t->fd);
 }
 
 static const struct vgr_transport_ops direct_ops = {
@@ -165,6 +176,25 @@ static const struct vgr_transport_ops direct_ops = {
     .close = direct_close,
 };
 
+/* connect() within GREETING_MS, even to a server that accepts nobody. -1 and errno. */
+static int connect_in_time(int fd, const struct sockaddr_un *addr)
+{
+    int64_t end = vgr_sys_now() + GREETING_MS * INT64_C(1000000), left;
+
+    while ((left = (end - vgr_sys_now()) / 1000) > 0) {
+        const struct timeval limit = {left / 1000000, left % 1000000};
+
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+        if (!connect(fd, (const struct sockaddr *)addr, sizeof(*addr)))
+            return 0;
+        /* An interrupted one is not under way, with this kind of socket. */
+        if (errno != EINTR && errno != EAGAIN)
+            return -1;
+    }
+    errno = ETIMEDOUT;
+    return -1;
+}
+
 int vgr_transport_direct(struct vgr_transport *t, const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -173,23 +203,24 @@ int vgr_transport_direct(struct vgr_transport *t, const char *path)
     int err;
 
     *t = (struct vgr_transport){
-        .ops = &direct_ops, .fd = -1, .line = -1, .workers = -1, .memory = -1};
+        .ops = &direct_ops, .fd = -1, .line = -1, .workers = -1, .memory = -1, .fence = -1};
 
     if (strlen(path) >= sizeof(addr.sun_path)) {
         vgr_say_error("VGR_DIRECT: path is too long for a socket: %s", path);
         return -ENAMETOOLONG;
     }
     strcpy(addr.sun_path, path);
-    t->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (t->fd < 0 || connect(t->fd, (struct sockaddr *)&addr, sizeof(addr))) {
+    t->fd = vgr_sys_high(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (t->fd < 0 || connect_in_time(t->fd, &addr)) {
         err = -errno;
         vgr_say_error("cannot connect to %s: %s", path, strerror(errno));
         goto fail;
     }
 
     p.fd = t->fd;
-    n = poll(&p, 1, GREETING_MS) == 1 ? recv(t->fd, &t->capset, sizeof(t->capset), MSG_DONTWAIT)
-                                      : 0;
+    n = vgr_sys_poll(&p, 1, GREETING_MS * INT64_C(1000000)) == 1
+            ? VGR_SYS_AGAIN(recv(t->fd, &t->capset, sizeof(t->capset), MSG_DONTWAIT))
+            : 0;
     if (n != (ssize_t)sizeof(t->capset) || t->capset.magic != VGR_MAGIC) {
         vgr_say_error("%s is not the socket of a vgr-device", path);
         err = -EPROTO;

@@ -33,7 +33,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <virtgpu_drm.h>
@@ -41,6 +40,7 @@
 
 #include "guest/log.h"
 #include "guest/transport.h"
+#include "protocol/sys.h"
 
 /* Gallium's numbers for what the kernel passes through unread. */
 #define PIPE_BUFFER     0
@@ -53,7 +53,7 @@
 #define BLOB_TRIES 8
 
 /* Without a fence to sleep on, so long. */
-#define NAP_NS 300000
+#define NAP_NS INT64_C(300000)
 
 /* `fence` NULL: no fence. */
 static int submit(struct vgr_transport *t, enum vgr_submit_op op, int *fence)
@@ -86,26 +86,30 @@ static int submit(struct vgr_transport *t, enum vgr_submit_op op, int *fence)
     }
     if (drmIoctl(t->fd, DRM_IOCTL_VIRTGPU_EXECBUFFER, &e))
         return -errno;
-    if (fence)
-        *fence = e.fence_fd;
-    return 0;
+    if (!fence)
+        return 0;
+    *fence = vgr_sys_high(e.fence_fd);
+    return *fence < 0 ? -errno : 0;
 }
 
 static bool wait_fence(int fence, int64_t timeout_ns)
 {
     struct pollfd p = {.fd = fence, .events = POLLIN};
-    struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    int ready = vgr_sys_poll(&p, 1, timeout_ns);
 
-    return ppoll(&p, 1, &ts, NULL) > 0;
+    if (ready < 0)
+        vgr_sys_nap(timeout_ns < NAP_NS ? timeout_ns : NAP_NS);
+    return ready > 0;
 }
 
 static bool drm_alive(struct vgr_transport *t)
 {
-    int fence = -1;
+    int fence = -1, err = submit(t, VGR_SUBMIT_DOORBELL, &fence);
     bool answered;
 
-    if (submit(t, VGR_SUBMIT_DOORBELL, &fence))
-        return false;
+    /* That this process has no more descriptors, or no memory, says nothing of the host. */
+    if (err)
+        return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
     answered = wait_fence(fence, ALIVE_MS * INT64_C(1000000));
     close(fence);
     return answered;
@@ -259,27 +263,23 @@ static int drm_doorbell(struct vgr_transport *t)
 
 static void drm_sleep(struct vgr_transport *t, int64_t timeout_ns)
 {
-    struct timespec pause = {.tv_nsec = timeout_ns < NAP_NS ? timeout_ns : NAP_NS};
+    int64_t pause = timeout_ns < NAP_NS ? timeout_ns : NAP_NS;
 
     if (t->bridged && !t->rings) {
-        nanosleep(&pause, NULL);
+        vgr_sys_nap(pause);
     } else if (t->fence < 0 && submit(t, VGR_SUBMIT_WAIT, &t->fence)) {
         t->fence = -1;
-        nanosleep(&pause, NULL);
+        vgr_sys_nap(pause);
     } else if (wait_fence(t->fence, timeout_ns)) {
-        close(t->fence);
-        t->fence = -1;
+        vgr_sys_close(&t->fence);
     }
 }
 
 static void drm_close(struct vgr_transport *t)
 {
     drm_drop(t);
-    if (t->fence >= 0)
-        close(t->fence);
-    if (t->fd >= 0)
-        close(t->fd);
-    t->fd = t->fence = -1;
+    vgr_sys_close(&t->fence);
+    vgr_sys_close(&t->fd);
 }
 
 static const struct vgr_transport_ops drm_ops = {
@@ -374,7 +374,7 @@ static int try_node(struct vgr_transport *t, const char *path)
         .addr = (uintptr_t)&t->capset,
         .size = sizeof(t->capset),
     };
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int fd = vgr_sys_high(VGR_SYS_AGAIN(open(path, O_RDWR | O_CLOEXEC)));
     int err;
 
     if (fd < 0) {

@@ -58,7 +58,7 @@ static void receive(struct keeper *keeper)
     k.n_fds = 0;
     n = vgr_fds_receive(keeper->front, &k.msg, sizeof(k.msg), k.fds, VGR_KEEPER_MAX_FDS, &k.n_fds,
                         &flags);
-    if (n == -EAGAIN || n == -EINTR)
+    if (n == -EAGAIN)
         return;
     if (n <= 0) {
         close(keeper->front);

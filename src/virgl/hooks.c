@@ -17,6 +17,11 @@
 #include "virgl/real.h"
 #include "virgl/service.h"
 
+__attribute__((constructor)) static void loaded(void)
+{
+    vgr_log_borrow();
+}
+
 /* ---- The renderer ---- */
 
 /* QEMU asks for capsets before it starts the renderer, others after. */

@@ -2,7 +2,6 @@
 #include "virgl/link.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "common/line.h"
 #include "common/log.h"
 #include "device/control.h"
+#include "protocol/sys.h"
 #include "virgl/bridge.h"
 #include "virgl/service.h"
 
@@ -285,7 +285,7 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
 
     if (n_fds && (l->greeted || !take_line(l, line)))
         close(line);
-    if (n == -EAGAIN || n == -EINTR)
+    if (n == -EAGAIN)
         return;
     if (n <= 0 || n != (ssize_t)want || l->line < 0) {
         broker_gone(l);
@@ -299,27 +299,12 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
 /* A memfd with the runs. */
 static int make_runs_file(const struct vgr_ram *ram)
 {
-    size_t left = ram->n_runs * sizeof(*ram->runs);
-    const char *p = (const char *)ram->runs;
-    int fd = memfd_create("vgr-runs", MFD_CLOEXEC);
+    int fd = vgr_sys_memfd("vgr-runs", MFD_CLOEXEC, 0, 0);
+    int err = fd < 0 ? fd : vgr_sys_write(fd, ram->runs, ram->n_runs * sizeof(*ram->runs));
 
-    if (fd < 0)
-        return -errno;
-    while (left) {
-        ssize_t n = write(fd, p, left);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            int err = -errno;
-
-            close(fd);
-            return err;
-        }
-        p += n;
-        left -= (size_t)n;
-    }
-    return fd;
+    if (fd >= 0 && err)
+        close(fd);
+    return err ? err : fd;
 }
 
 static int send_open(const struct vgr_link *l, int conn)
@@ -352,7 +337,7 @@ static int connect_broker(void)
 
     for (int i = 0; conn == -EAGAIN && i < BUSY_TRIES; i++) {
         if (i)
-            poll(NULL, 0, BUSY_MS);
+            vgr_sys_nap(BUSY_MS * INT64_C(1000000));
         conn = vgr_service_connect();
     }
     return conn;

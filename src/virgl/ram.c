@@ -15,6 +15,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 #define PAGE 4096u
 
 /* A shared, writable mapping of a file. */
@@ -46,14 +48,19 @@ static bool parse_region(const char *line, struct region *r)
 
 static int read_regions(struct regions *all)
 {
-    FILE *f = fopen("/proc/self/maps", "re");
+    int fd = vgr_sys_high(VGR_SYS_AGAIN(open("/proc/self/maps", O_RDONLY | O_CLOEXEC)));
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
     struct region r;
     char *line = NULL;
     size_t size = 0;
     int err = 0;
 
-    if (!f)
-        return -errno;
+    if (!f) {
+        err = -errno;
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
     while (!err && getline(&line, &size, f) >= 0) {
         if (!parse_region(line, &r))
             continue;
@@ -107,12 +114,18 @@ static bool is_file(int fd, dev_t dev, ino_t ino)
 /* A duplicate of this process's descriptor of a file. */
 static int open_file(dev_t dev, ino_t ino)
 {
-    DIR *dir = opendir("/proc/self/fd");
+    int list =
+        vgr_sys_high(VGR_SYS_AGAIN(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    DIR *dir = list < 0 ? NULL : fdopendir(list);
     struct dirent *d;
     int fd = -ENODEV;
 
-    if (!dir)
-        return -errno;
+    if (!dir) {
+        fd = -errno;
+        if (list >= 0)
+            close(list);
+        return fd;
+    }
     while (fd < 0 && (d = readdir(dir))) {
         int n = atoi(d->d_name);
 

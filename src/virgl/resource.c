@@ -14,6 +14,7 @@
 
 #include "common/log.h"
 #include "device/control.h"
+#include "protocol/sys.h"
 #include "virgl/capset.h"
 #include "virgl/link.h"
 
@@ -210,17 +211,7 @@ void vgr_resources_reset(void)
 
 static int make_memfd(uint64_t size)
 {
-    int fd = memfd_create("vgr-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int err;
-
-    if (fd < 0)
-        return -errno;
-    if (!ftruncate(fd, (off_t)size) &&
-        !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-        return fd;
-    err = -errno;
-    close(fd);
-    return err;
+    return vgr_sys_memfd("vgr-arena", MFD_CLOEXEC, size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
 bool vgr_bridge_blob(const struct vgr_virgl_blob_args *args, int *result)

@@ -14,6 +14,7 @@
 
 #include "common/broker.h"
 #include "common/log.h"
+#include "protocol/sys.h"
 #include "virgl/bridge.h"
 #include "virgl/fences.h"
 #include "virgl/link.h"
@@ -47,10 +48,10 @@ int vgr_service_connect(void)
 
     if (err)
         return err;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = vgr_sys_high(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (fd < 0)
         return -errno;
-    if (!connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+    if (!VGR_SYS_AGAIN(connect(fd, (struct sockaddr *)&addr, sizeof(addr))))
         return fd;
     err = -errno;
     close(fd);
@@ -73,8 +74,8 @@ int vgr_service_ask(struct vgr_capset *capset)
         vgr_warn("no broker at %s (%s): no tensor devices for this machine", path, strerror(-p.fd));
         return p.fd;
     }
-    if (poll(&p, 1, ASK_MS) == 1)
-        n = recv(p.fd, &hello, sizeof(hello), MSG_DONTWAIT);
+    if (vgr_sys_poll(&p, 1, ASK_MS * INT64_C(1000000)) == 1)
+        n = VGR_SYS_AGAIN(recv(p.fd, &hello, sizeof(hello), MSG_DONTWAIT));
     close(p.fd);
     if (n != sizeof(hello) || hello.magic != VGR_BROKER_MAGIC ||
         hello.version != VGR_BROKER_VERSION) {
@@ -125,7 +126,7 @@ static int make_loop(void)
 
     if (err)
         return err;
-    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fd = vgr_sys_high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     err = fd < 0 ? -errno : vgr_loop_add(&loop, &kicked, fd, EPOLLIN, kick_ready);
     if (!err)
         return 0;

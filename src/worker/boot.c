@@ -9,14 +9,17 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "protocol/sys.h"
 #include "worker/arena.h"
 #include "worker/handover.h"
 
 int vgr_boot_read(struct vgr_boot *boot)
 {
-    bool whole = pread(VGR_BOOT_FD, boot, sizeof(*boot), 0) == (ssize_t)sizeof(*boot);
+    int err = vgr_sys_pread(VGR_BOOT_FD, boot, sizeof(*boot), 0);
 
-    if (!whole || boot->magic != VGR_BOOT_MAGIC || boot->n_devices > VGR_BOOT_MAX_DEVICES ||
+    if (err)
+        return err;
+    if (boot->magic != VGR_BOOT_MAGIC || boot->n_devices > VGR_BOOT_MAX_DEVICES ||
         boot->sandbox.n_groups > VGR_BOOT_MAX_GROUPS || boot->client > VGR_BOOT_BROKER)
         return -EPROTO;
     return 0;
@@ -33,6 +36,7 @@ struct source {
 static int read_runs(const struct vgr_boot *boot, struct vgr_boot_run **runs)
 {
     size_t len = boot->n_runs * sizeof(**runs);
+    int err;
 
     if (!boot->n_fds || boot->n_fds > VGR_BOOT_MAX_FILES || !boot->n_runs ||
         boot->n_runs > VGR_BOOT_MAX_RUNS)
@@ -40,11 +44,10 @@ static int read_runs(const struct vgr_boot *boot, struct vgr_boot_run **runs)
     *runs = malloc(len);
     if (!*runs)
         return -ENOMEM;
-    if (pread(VGR_BOOT_FD, *runs, len, sizeof(*boot)) != (ssize_t)len) {
+    err = vgr_sys_pread(VGR_BOOT_FD, *runs, len, sizeof(*boot));
+    if (err)
         free(*runs);
-        return -EPROTO;
-    }
-    return 0;
+    return err;
 }
 
 static int map_runs(const struct source *s, uint8_t *base, uint64_t size)

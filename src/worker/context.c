@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "protocol/ggml_names.h"
+#include "protocol/sys.h"
 
 void vgr_ctx_init(struct vgr_ctx *c, struct vgr_shared *shared, struct vgr_counts_page *counts)
 {
@@ -29,7 +30,7 @@ void vgr_ctx_wake(struct vgr_ctx *c)
     vgr_counts_add(c->counts, VGR_COUNTER_WAKEUPS, 1);
     /* Not send(), which the sandbox has no need to allow. A full line has a wake-up waiting in it, and at the
      * other end of a closed one there is no guest. */
-    if (write(c->shared->line_fd, "", 1) != 1 && errno != EAGAIN && errno != EPIPE)
+    if (VGR_SYS_AGAIN(write(c->shared->line_fd, "", 1)) < 0 && errno != EAGAIN && errno != EPIPE)
         vgr_warn("cannot wake the guest: %m");
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/fds.h"
+#include "protocol/sys.h"
 
 #define PAGE 4096u
 
@@ -82,25 +83,6 @@ static const char *check_direct(struct vgr_handover *h, uint64_t size)
     return NULL;
 }
 
-static int read_all(int fd, void *buf, size_t len)
-{
-    char *p = buf;
-    off_t at = 0;
-
-    while (len) {
-        ssize_t n = pread(fd, p, len, at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return -EIO;
-        p += n;
-        at += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static const char *check_runs(const struct vgr_handover *h, const uint64_t *file_sizes,
                               uint64_t size)
 {
@@ -143,7 +125,7 @@ static const char *check_broker(struct vgr_handover *h, const struct vgr_broker_
         return "the list of runs is not a memfd";
     if (!make_runs(h, open->n_runs))
         return "no memory";
-    if (read_all(h->fds[0], h->runs, open->n_runs * sizeof(*h->runs)))
+    if (vgr_sys_pread(h->fds[0], h->runs, open->n_runs * sizeof(*h->runs), 0))
         return "the list of runs is too short";
     return check_runs(h, sizes, open->size);
 }
@@ -177,7 +159,7 @@ void vgr_handover_refuse(int conn, const char *why)
     struct vgr_notice notice = {.magic = VGR_MAGIC, .error = VGR_ERROR_ARENA};
 
     snprintf(notice.text, sizeof(notice.text), "the host does not take the arena: %s", why);
-    if (send(conn, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if (VGR_SYS_AGAIN(send(conn, &notice, sizeof(notice), MSG_DONTWAIT | MSG_NOSIGNAL)) < 0) {
         /* The client has gone, or does not read. */
     }
 }

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "protocol/sys.h"
 #include "worker/context.h"
 #include "worker/queue.h"
 
@@ -197,7 +198,7 @@ static void empty_line(const struct vgr_ctx *c)
 {
     char bytes[512];
 
-    while (read(c->shared->line_fd, bytes, sizeof(bytes)) > 0) {
+    while (VGR_SYS_AGAIN(read(c->shared->line_fd, bytes, sizeof(bytes))) > 0) {
     }
     if (vgr_queue_several(c->shared))
         vgr_queue_nudge(c->shared);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "protocol/sys.h"
 #include "worker/tensor.h"
 
 /* Another queue is often about to reach what is waited for: it costs less to look than to sleep. */
@@ -218,7 +219,7 @@ void vgr_queue_nudge(const struct vgr_shared *s)
 {
     uint64_t one = 1;
 
-    if (write(s->nudge_fd, &one, sizeof(one)) != sizeof(one))
+    if (VGR_SYS_AGAIN(write(s->nudge_fd, &one, sizeof(one))) < 0 && errno != EAGAIN)
         vgr_warn("cannot wake a queue: %m");
 }
 

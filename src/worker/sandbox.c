@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "protocol/sys.h"
+
 /* While libraries load. A leak should end in an error, not in a machine without descriptors. */
 #define MAX_FILES 4096
 
@@ -124,8 +126,8 @@ static int drop_capabilities(struct vgr_sandbox *sb)
  * process can ever go back to; without them the file belongs to root once the process is not dumpable. */
 static void offer_to_oom_killer(struct vgr_sandbox *sb)
 {
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0 && write(fd, "1000", 4) == 4;
+    int fd = VGR_SYS_AGAIN(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+    bool done = fd >= 0 && VGR_SYS_AGAIN(write(fd, "1000", 4)) == 4;
 
     if (done)
         vgr_sandbox_note(sb, VGR_LOG_DEBUG, "the first to end where memory ends");

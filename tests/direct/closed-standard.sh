@@ -46,6 +46,12 @@ for ends in '- - -' 'in - err' 'in out -' '- out err'; do
     closed $ends
     n=$((n + 1))
 done
+# And a program without them, which does not get one of ours in their place.
+serve --device CPU
+on_device "$build/tests/direct/streamless" "$VGR_SCRATCH/streamless" || fail "$(cat "$VGR_SCRATCH/streamless")"
+grep -q '^ok$' "$VGR_SCRATCH/streamless" || fail "$(cat "$VGR_SCRATCH/streamless")"
+on_device "${completion[@]}" -dev VirtGPU0 -ngl 99 >&- 2>&- <&- || fail "llama-completion: status $?"
+stop_serving
 "$vgr_device" --list-devices --device CPU >"$VGR_SCRATCH/list" <&- 2>&- || fail "--list-devices: status $?"
 grep -q '^CPU ' "$VGR_SCRATCH/list" || fail "--list-devices: $(cat "$VGR_SCRATCH/list")"
 echo "$n ways, $free MiB free each"

@@ -7,7 +7,7 @@
 
 model tiny16
 on_host 48 >"$VGR_SCRATCH/want"
-"$vgr_run" --device CPU -- env GGML_BACKEND_PATH="$build/src/guest/libggml-virtgpu-permuted.so" \
+"$vgr_run" --device CPU --by-path -- env GGML_BACKEND_PATH="$build/src/guest/libggml-virtgpu-permuted.so" \
     "$whole" "${completion[@]}" -dev VirtGPU0 -ngl 99 >"$VGR_SCRATCH/text" 2>"$VGR_SCRATCH/log" ||
     fail "$(tail -n 5 "$VGR_SCRATCH/log")"
 cmp "$VGR_SCRATCH/want" "$VGR_SCRATCH/text" || fail "the text is wrong"
