@@ -23,4 +23,4 @@ GGML_BACKEND_PATH=$build/tests/direct/libplanted.so order
 # A program that computes on the first device and takes the last one to be the CPU's.
 "$vgr_run" --device CPU -- /usr/libexec/*/llama.cpp-tests/test-opt >"$VGR_SCRATCH/opt" 2>&1 ||
     fail "test-opt: status $?: $(tail -n 5 "$VGR_SCRATCH/opt")"
-grep -E 'backends passed|OK|tests passed' "$VGR_SCRATCH/opt" | tail -n 2
+sed 's/\x1b\[[0-9;]*m//g' "$VGR_SCRATCH/opt" | grep -E 'backends passed|OK|tests passed' | tail -n 2

@@ -372,7 +372,7 @@ static void denials_do_not_flood_the_audit_log(void **state)
 
     assert_non_null(filter);
     assert_int_equal(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EXDEV), SYS_landlock_restrict_self, 1,
-                                      SCMP_A1(version < 7 ? SCMP_CMP_NE : SCMP_CMP_EQ, 0)),
+                                      SCMP_A1(version < 7 ? SCMP_CMP_NE : SCMP_CMP_EQ, 0, 0)),
                      0);
     pid = fork();
     assert_true(pid >= 0);
