@@ -60,6 +60,7 @@ static void write_clean(const char *prefix, const char *text, size_t len)
     char line[VGR_LOG_LINE];
     struct vgr_sys_hush h;
     size_t n = 0;
+    int err = 0;
 
     if (*prefix)
         n = (size_t)snprintf(line, sizeof(line), "%.63s: ", prefix);
@@ -69,11 +70,10 @@ static void write_clean(const char *prefix, const char *text, size_t len)
         return;
     if (log_borrowed)
         vgr_sys_hush(&h);
-    if (VGR_SYS_AGAIN(write(STDERR_FILENO, line, n)) < 0) {
-        /* Nobody reads our log: nothing left to tell. */
-    }
+    if (VGR_SYS_AGAIN(write(STDERR_FILENO, line, n)) < 0)
+        err = -errno; /* nobody reads our log: nothing left to tell */
     if (log_borrowed)
-        vgr_sys_unhush(&h);
+        vgr_sys_unhush(&h, err);
 }
 
 static void write_line(enum vgr_log_level level, const char *fmt, va_list ap)

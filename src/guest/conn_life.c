@@ -277,5 +277,5 @@ static void print_stats(void)
         n = vgr_counters_print(&hosts[i].current->counters, line, sizeof(line));
         fwrite(line, 1, n, stderr);
     }
-    vgr_sys_unhush(&h);
+    vgr_sys_unhush(&h, -EPIPE);
 }

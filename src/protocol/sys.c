@@ -84,8 +84,8 @@ int vgr_sys_memfd(const char *name, unsigned flags, uint64_t size, int seals)
     /* As long as it was a standard stream, another thread may have printed into it. */
     ok = (fd == low || !VGR_SYS_AGAIN(ftruncate(fd, 0))) &&
          !VGR_SYS_AGAIN(ftruncate(fd, (off_t)size)) && (!seals || !fcntl(fd, F_ADD_SEALS, seals));
-    err = -errno;
-    vgr_sys_unhush(&h);
+    err = ok ? 0 : -errno;
+    vgr_sys_unhush(&h, err);
     if (ok)
         return fd;
     close(fd);
@@ -127,7 +127,7 @@ static int write_all(int fd, const char *p, size_t len, const uint64_t *at)
         else
             done += (size_t)n;
     }
-    vgr_sys_unhush(&h);
+    vgr_sys_unhush(&h, err);
     return err;
 }
 
@@ -143,41 +143,39 @@ int vgr_sys_pwrite(int fd, const void *buf, size_t len, uint64_t at)
 
 /* ---- Signals ---- */
 
-static const int hushed[] = {SIGPIPE, SIGXFSZ};
-#define N_HUSHED (sizeof(hushed) / sizeof(hushed[0]))
-
 /* The kernel raises both for the thread that writes: where it is blocked, it waits to be taken. */
 void vgr_sys_hush(struct vgr_sys_hush *h)
 {
     int err = errno;
+    bool pipe, size;
     sigset_t set;
 
     sigemptyset(&set);
-    for (size_t i = 0; i < N_HUSHED; i++)
-        sigaddset(&set, hushed[i]);
-    sigemptyset(&h->pending);
-    sigpending(&h->pending);
+    sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &set, &h->mask);
+    pipe = sigismember(&h->mask, SIGPIPE);
+    size = sigismember(&h->mask, SIGXFSZ);
+    sigemptyset(&h->kept);
+    if (pipe && size)
+        h->kept = set; /* a thread that wants to hear of nothing may as well keep ours */
+    else if (pipe || size)
+        sigpending(&h->kept);
     errno = err;
 }
 
-void vgr_sys_unhush(const struct vgr_sys_hush *h)
+void vgr_sys_unhush(const struct vgr_sys_hush *h, int err)
 {
+    const int raised = err == -EPIPE ? SIGPIPE : err == -EFBIG ? SIGXFSZ : 0;
     const struct timespec none = {0};
-    int err = errno;
-    sigset_t now;
+    int saved = errno;
+    sigset_t one;
 
-    sigemptyset(&now);
-    sigpending(&now);
-    for (size_t i = 0; i < N_HUSHED; i++) {
-        sigset_t one;
-
-        if (!sigismember(&now, hushed[i]) || sigismember(&h->pending, hushed[i]))
-            continue;
+    if (raised && !sigismember(&h->kept, raised)) {
         sigemptyset(&one);
-        sigaddset(&one, hushed[i]);
+        sigaddset(&one, raised);
         VGR_SYS_AGAIN(sigtimedwait(&one, NULL, &none));
     }
     pthread_sigmask(SIG_SETMASK, &h->mask, NULL);
-    errno = err;
+    errno = saved;
 }

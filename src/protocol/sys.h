@@ -60,11 +60,14 @@ int vgr_sys_write(int fd, const void *buf, size_t len);
 int vgr_sys_pread(int fd, void *buf, size_t len, uint64_t at);
 int vgr_sys_pwrite(int fd, const void *buf, size_t len, uint64_t at);
 
-/* Between these two calls this thread gets no SIGPIPE and no SIGXFSZ by what it writes. Both keep errno. */
+/* Between these two calls this thread gets no SIGPIPE and no SIGXFSZ by what it writes. `err` is what came of
+ * it: -EPIPE and -EFBIG are where the kernel has raised one. Both keep errno. Without such an error they make no
+ * system call but rt_sigprocmask, nor for a thread that blocks both: jails of monitors know no other. */
 struct vgr_sys_hush {
-    sigset_t mask, pending; /* as they were before */
+    sigset_t mask; /* as it was before */
+    sigset_t kept; /* of the thread's own, to be left waiting */
 };
 void vgr_sys_hush(struct vgr_sys_hush *h);
-void vgr_sys_unhush(const struct vgr_sys_hush *h);
+void vgr_sys_unhush(const struct vgr_sys_hush *h, int err);
 
 #endif
