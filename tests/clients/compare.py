@@ -3,17 +3,20 @@
 
   text           what it printed, to the byte
   file:NAME,...  files that it left in its folder, to the byte
+  floats:NAME    the same of a file of 32-bit floating-point numbers, none of which is a NaN or infinite
   json[:NAME]    JSON that it printed, or a file of it, but for times, names and versions
-  vector[:NAME]  all numbers that it printed, or of a file, in their order, at least 4
+  vector[:NAME]  all numbers that it printed, or of a file, in their order: four different ones or more, all finite
   figure:REGEX   what the groups of a regular expression find, in what it printed and said, at least once
 """
+import array
 import hashlib
 import json
+import math
 import os
 import re
 
 # Keys of JSON that say when, how fast, and on which device.
-VOLATILE = re.compile(r"timings?$|created|^id$|_id$|_ms$|per_second|^speed|^t_|_ns$|_ts$|fingerprint|build|"
+VOLATILE = re.compile(r"timings?$|created|^id$|_id$|_ms$|per_second|^speed|^t$|^t_|_ns$|_ts$|fingerprint|build|"
                       r"samples_|backends?$|gpu_info|cpu_info|devices?$|^systeminfo$|test_time")
 NUMBER = re.compile(rb"(?<![\w.])-?\d+\.\d+(?:[eE][-+]?\d+)?|(?<![\w.])-?(?:nan|inf)\b")
 
@@ -41,6 +44,15 @@ def steady(value):
     return [steady(v) for v in value] if isinstance(value, list) else value
 
 
+def check_numbers(numbers):
+    """Numbers that say something: several different ones, all finite."""
+    if len(set(numbers)) < 4:
+        raise Nothing(f"it gave {len(numbers)} numbers, {len(set(numbers))} different ones")
+    wrong = sum(not math.isfinite(n) for n in numbers)
+    if wrong:
+        raise Nothing(f"{wrong} of its {len(numbers)} numbers are not finite")
+
+
 def take(kind, result):
     """What is compared of a run. Raises Nothing if that is nothing."""
     how, _, rest = kind.partition(":")
@@ -54,6 +66,11 @@ def take(kind, result):
             if not data:
                 raise Nothing(f"{name} is empty")
         return files
+    if how == "floats":
+        data = content(kind, result)
+        numbers = array.array("f", data[:len(data) // 4 * 4])
+        check_numbers(numbers)
+        return {rest: data}
     if how == "json":
         text = content(kind, result).decode(errors="replace")
         try:
@@ -69,8 +86,7 @@ def take(kind, result):
         return lines
     if how == "vector":
         numbers = [float(n) for n in NUMBER.findall(content(kind, result))]
-        if len(numbers) < 4:
-            raise Nothing(f"it gave {len(numbers)} numbers only")
+        check_numbers(numbers)
         return numbers
     if how == "figure":
         found = re.findall(rest, result.stdout.decode(errors="replace") + result.stderr)
@@ -104,7 +120,7 @@ def difference(kind, want, got):
         if list(map(repr, want)) == list(map(repr, got)):
             return None
         return f"numbers differ by up to {max(abs(a - b) for a, b in zip(want, got)):g}"
-    if how == "file":
+    if how in ("file", "floats"):
         for name, data in want.items():
             if data != got[name]:
                 at = next((i for i, (a, b) in enumerate(zip(data, got[name])) if a != b), "its end")

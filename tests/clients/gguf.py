@@ -5,6 +5,7 @@ A file is two lists: metadata, {key: (type, value)}, in its order, and tensors, 
 (ARRAY, (type of its elements, [value])).
 """
 import hashlib
+import os
 import random
 import struct
 from collections import namedtuple
@@ -14,7 +15,8 @@ SCALARS = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", B
            I64: "q", F64: "d"}
 ALIGNMENT = 32
 
-# shape: as GGML counts, the row's length first. kind: a type of GGML's. data: bytes.
+# shape: as GGML counts, the row's length first. kind: a type of GGML's. data: bytes, or for a large one a list
+# of them, in which a number stands for that many zeros.
 Tensor = namedtuple("Tensor", "name shape kind data")
 TENSOR_F32, TENSOR_F16 = 0, 1
 
@@ -41,8 +43,16 @@ def packed(kind, value):
     return struct.pack("<" + SCALARS[kind], value)
 
 
+def pieces(tensor):
+    return tensor.data if isinstance(tensor.data, list) else [tensor.data]
+
+
+def size(tensor):
+    return sum(piece if isinstance(piece, int) else len(piece) for piece in pieces(tensor))
+
+
 def write(path, metadata, tensors):
-    """Writes a file. Values of `metadata` may be plain ones of Python."""
+    """Writes a file, zeros as holes in it. Values of `metadata` may be plain ones of Python."""
     head = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     for key, value in metadata.items():
         kind, value = typed(value)
@@ -51,12 +61,18 @@ def write(path, metadata, tensors):
     for t in tensors:
         head.append(packed(STRING, t.name) + struct.pack(f"<I{len(t.shape)}QIQ", len(t.shape), *t.shape,
                                                          t.kind, offset))
-        offset += -(-len(t.data) // ALIGNMENT) * ALIGNMENT
+        offset += -(-size(t) // ALIGNMENT) * ALIGNMENT
     head = b"".join(head)
     with open(path, "wb") as file:
         file.write(head + bytes(-len(head) % ALIGNMENT))
         for t in tensors:
-            file.write(t.data + bytes(-len(t.data) % ALIGNMENT))
+            for piece in pieces(t):
+                if isinstance(piece, int):
+                    file.seek(piece, os.SEEK_CUR)
+                else:
+                    file.write(piece)
+            file.write(bytes(-size(t) % ALIGNMENT))
+        file.truncate(file.tell())
 
 
 class Reader:

@@ -10,6 +10,7 @@ one of the files that made it changes. All weights are random, and the same at e
   lora, control, eyes   adapters and a projector of images
   whisper-..., sound    speech.py
 """
+import array
 import fcntl
 import glob
 import hashlib
@@ -105,6 +106,10 @@ def llama(path, **shape):
     run(os.path.join(BUILD, "tools/vgr-mkmodel"), *options, "-o", path)
 
 
+# Of weights whose size makes a difference: a classifier that does not see what it reads shows nothing.
+EXPONENTS = {"token_embd.weight": -1, "cls.weight": -2, "cls.output.weight": 2}
+
+
 def from_metadata(path, arch, vocabulary, parameters, seed=""):
     """A model of an architecture, of the tensors that llama.cpp asks for."""
     metadata = {"general.architecture": arch, "general.name": arch + " of random weights"}
@@ -120,7 +125,7 @@ def from_metadata(path, arch, vocabulary, parameters, seed=""):
         shape = [int(n) for n in shape]
         while len(shape) > 1 and shape[-1] == 1:
             shape.pop()
-        tensors[name] = weight(name, shape, seed or arch, exponent=-1 if name == "token_embd.weight" else None)
+        tensors[name] = weight(name, shape, seed or arch, exponent=EXPONENTS.get(name))
     gguf.write(path, metadata, list(tensors.values()))
 
 
@@ -185,7 +190,7 @@ HAND_MADE = {
         "attention.head_count": 4, "attention.head_count_kv": 2, "rope.dimension_count": 32,
         "attention.layer_norm_rms_epsilon": 1e-5, "pooling_type": 1}),
     "gemma-embedding": lambda path: from_metadata(path, "gemma-embedding", spm_vocabulary(512), {
-        "context_length": 512, "embedding_length": 128, "feed_forward_length": 256, "block_count": 2,
+        "context_length": 512, "embedding_length": 128, "feed_forward_length": 256, "block_count": 6,
         "attention.head_count": 4, "attention.head_count_kv": 2, "attention.key_length": 32,
         "attention.value_length": 32, "attention.sliding_window": 128, "pooling_type": 1,
         "attention.layer_norm_rms_epsilon": 1e-5}),
@@ -195,6 +200,35 @@ HAND_MADE = {
         "attention.layer_norm_rms_epsilon": 1e-5, "embedding_length_per_layer_input": 32,
         "attention.sliding_window_pattern": 5, "attention.shared_kv_layers": 2}),
 }
+
+
+def sharp(path):
+    """base-f32, but that each token has one successor that is far more likely than all others."""
+    metadata, tensors = gguf.read(ensure("base-f32"))
+    for i, t in enumerate(tensors):
+        if t.name == "output.weight":
+            numbers = array.array("f", t.data)
+            tensors[i] = t._replace(data=array.array("f", (1024 * n for n in numbers)).tobytes())
+    gguf.write(path, metadata, tensors)
+
+
+def large(path):
+    """A llama of one layer whose embeddings, which are its output matrix, too, have more than 2 GiB: rows of
+    random numbers at the begin, in the middle and at the end, and zeros between them."""
+    embd, n_vocab, rows = 4096, 264 * 1024, 256
+    ff, heads = 512, 32
+    some = [gguf.random_floats(f"large/{i}", rows * embd, -7, TENSOR_F16) for i in range(3)]
+    gap = (n_vocab - 3 * rows) // 2 * embd * 2
+    tensors = [Tensor("token_embd.weight", [embd, n_vocab], TENSOR_F16, [some[0], gap, some[1], gap, some[2]]),
+               weight("output_norm.weight", [embd])]
+    tensors += [weight("blk.0." + name, shape, "large", TENSOR_F16) for name, shape in (
+        ("attn_q.weight", [embd, embd]), ("attn_k.weight", [embd, embd // 8]), ("attn_v.weight", [embd, embd // 8]),
+        ("attn_output.weight", [embd, embd]), ("ffn_gate.weight", [embd, ff]), ("ffn_up.weight", [embd, ff]),
+        ("ffn_down.weight", [ff, embd]), ("attn_norm.weight", [embd]), ("ffn_norm.weight", [embd]))]
+    gguf.write(path, {"general.architecture": "llama", "llama.context_length": 512, "llama.embedding_length": embd,
+                      "llama.feed_forward_length": ff, "llama.block_count": 1, "llama.attention.head_count": heads,
+                      "llama.attention.head_count_kv": heads // 8, "llama.rope.dimension_count": embd // heads,
+                      "llama.attention.layer_norm_rms_epsilon": 1e-5} | spm_vocabulary(n_vocab), tensors)
 
 
 def lora(path, rank=8):
@@ -282,6 +316,8 @@ RECIPES = {
     "draft": ("gguf", lambda path: llama(path, type="f16", seed=2, **(BASE | {"layers": 1}))),
     "wide": ("gguf", lambda path: llama(path, type="q8_0", layers=2, embd=1024, ff=2048, heads=8, heads_kv=8,
                                         vocab=2048, ctx=1024)),
+    "sharp": ("gguf", sharp),
+    "large": ("gguf", large),
     "lora": ("gguf", lora),
     "lora-2": ("gguf", lora),
     "control": ("gguf", control),
@@ -295,6 +331,7 @@ RECIPES = {
     "whisper-en": ("bin", lambda path: speech.write_whisper(path, multilingual=False)),
     "whisper-128": ("bin", lambda path: speech.write_whisper(path, state=128, n_mels=128)),
     "parakeet": ("bin", speech.write_parakeet),
+    "vad": ("bin", speech.write_vad),
     "parakeet-f16": ("bin", lambda path: speech.write_parakeet(path, TENSOR_F16)),
 }
 RECIPES |= {f"base-{kind}": ("gguf", quantized("base-f32", kind)) for kind in QUANTIZED}

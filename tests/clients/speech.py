@@ -2,8 +2,8 @@
 """speech.py - models and sounds for whisper.cpp: random weights in the formats of its own
 
 whisper.cpp does not read GGUF. Its files are a magic number, parameters, a mel filter bank, a
-vocabulary, and tensors, each with a head of its own. write_whisper() and write_parakeet() write the
-smallest that the programs accept; write_sound() makes a WAV file of some seconds that is not silent.
+vocabulary, and tensors, each with a head of its own. write_whisper(), write_parakeet() and write_vad() write
+the smallest that the programs accept; write_sound() makes a WAV file of some seconds that is not silent.
 """
 import math
 import random
@@ -150,6 +150,27 @@ def write_parakeet(path, kind=TENSOR_F32, state=64, layers=2):
             tensor(f"{rnn}.dec_rnn.lstm.bias_h_l0", [4 * hidden], exponent=-5),
             linear("joint.pred", hidden, hidden, kind), linear("joint.enc", state, hidden, kind),
             linear("joint.joint_net.2", hidden, n_vocab + len(durations) + 1, kind)]
+    with open(path, "wb") as file:
+        file.write(b"".join(out))
+
+
+def write_vad(path):
+    """A detector of voices, as Silero's."""
+    layers = [(129, 128), (128, 64), (64, 64), (64, 128)]
+    hidden, window, frame = 128, 512, 256
+    name = b"silero-16k"
+    out = [struct.pack("<I", MAGIC), ints(len(name)) + name, ints(5, 1, 2, window, 64, len(layers))]
+    out += [ints(n_in, n_out, 3) for n_in, n_out in layers]
+    out.append(ints(hidden, hidden, hidden, 1))
+    for i, (n_in, n_out) in enumerate(layers):
+        at = f"_model.encoder.{i}.reparam_conv"
+        out += [tensor(f"{at}.weight", [3, n_in, n_out], TENSOR_F16, -5), tensor(f"{at}.bias", [n_out], exponent=-6)]
+    rnn = "_model.decoder.rnn"
+    out += [tensor(f"{rnn}.{name}", [hidden, 4 * hidden], exponent=-4) for name in ("weight_ih", "weight_hh")]
+    out += [tensor(f"{rnn}.{name}", [4 * hidden], exponent=-6) for name in ("bias_ih", "bias_hh")]
+    out += [tensor("_model.decoder.decoder.2.weight", [hidden], TENSOR_F16, 0),
+            tensor("_model.decoder.decoder.2.bias", [], exponent=-6),
+            tensor("_model.stft.forward_basis_buffer", [frame, 1, frame + 2], TENSOR_F16, -2)]
     with open(path, "wb") as file:
         file.write(b"".join(out))
 
