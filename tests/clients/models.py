@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import shutil
+import string
 import struct
 import subprocess
 import tempfile
@@ -49,7 +50,7 @@ def spm_vocabulary(n):
     if n >= 512:
         tokens += [f"<0x{b:02X}>" for b in range(256)]
         kinds += [BYTE] * 256
-    pieces = ["\u2581"] + [chr(c) for c in range(ord("a"), ord("z") + 1)] + [".", ",", "?", "!", "\n", "'"]
+    pieces = ["\u2581", *string.ascii_lowercase, *string.digits, *string.punctuation, "\n"]
     pieces += ["\u2581" + w for w in WORDS]
     pieces += [c + v for c in "bcdfghjklmnpqrstvwxyz" for v in "aeiou"]
     pieces += [f"\u2581{a}{b}" for a in "bcdfghjklmnprstvwz" for b in ("al", "en", "ir", "os", "un", "ay", "ee")]
@@ -72,7 +73,7 @@ def spm_vocabulary(n):
 
 def wpm_vocabulary(n):
     """A vocabulary of n tokens as BERT's: words begin with U+2581, other letters continue one."""
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    letters = list(string.ascii_lowercase)
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens += ["\u2581" + w for w in dict.fromkeys(letters + WORDS + [".", ",", "?", "!"])] + letters
     tokens = (tokens + [f"\u2581w{i}" for i in range(n)])[:n]
