@@ -6,6 +6,7 @@
   floats:NAME    the same of a file of 32-bit floating-point numbers, none of which is a NaN or infinite
   json[:NAME]    JSON that it printed, or a file of it, but for times, names and versions
   vector[:NAME]  all numbers that it printed, or of a file, in their order: four different ones or more, all finite
+  success        that it succeeded: for one that judges itself, and prints nothing
   figure:REGEX   what the groups of a regular expression find, in what it printed and said, at least once
 """
 import array
@@ -56,6 +57,8 @@ def check_numbers(numbers):
 def take(kind, result):
     """What is compared of a run. Raises Nothing if that is nothing."""
     how, _, rest = kind.partition(":")
+    if how == "success":
+        return "success"
     if how == "text":
         if not result.stdout.strip():
             raise Nothing("it printed nothing")
@@ -137,6 +140,8 @@ def show(value):
     """A value in some words."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes {digest(value)} ...{value.decode(errors='replace').strip()[-24:]!r}"
+    if isinstance(value, str):
+        return value
     if isinstance(value, tuple):
         words = [" ".join(v) if isinstance(v, tuple) else v for v in value]
         return ", ".join(words[:4]) + (", ..." if len(words) > 4 else "")

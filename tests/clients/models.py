@@ -314,6 +314,7 @@ def whisper_quantized(program, source, kind):
 RECIPES = {
     "base": ("gguf", lambda path: llama(path, type="f16", **BASE)),
     "base-f32": ("gguf", lambda path: llama(path, type="f32", **BASE)),
+    "words-32000": ("gguf", lambda path: llama(path, type="f16", **(BASE | {"layers": 1, "vocab": 32000}))),
     "draft": ("gguf", lambda path: llama(path, type="f16", seed=2, **(BASE | {"layers": 1}))),
     "wide": ("gguf", lambda path: llama(path, type="q8_0", layers=2, embd=1024, ff=2048, heads=8, heads_kv=8,
                                         vocab=2048, ctx=1024)),

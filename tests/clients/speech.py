@@ -68,7 +68,7 @@ def write_whisper(path, kind=TENSOR_F16, state=64, layers=2, multilingual=True, 
                 1 if kind == TENSOR_F16 else 0),
            ints(n_mels, 201), mel_filters(n_mels, 201)]
     # Of the vocabulary, the words; the program itself adds what is beyond, and names it.
-    words = [bytes([b]) for b in range(33, 127)]
+    words = [bytes([b]) for b in range(32, 127)]
     syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
     n = 0
     while len(words) < (50257 if multilingual else 50256):
