@@ -331,13 +331,14 @@ RECIPES = {
     "whisper": ("bin", speech.write_whisper),
     "whisper-f32": ("bin", lambda path: speech.write_whisper(path, TENSOR_F32)),
     "whisper-en": ("bin", lambda path: speech.write_whisper(path, multilingual=False)),
-    "whisper-128": ("bin", lambda path: speech.write_whisper(path, state=128, n_mels=128)),
+    "whisper-448": ("bin", lambda path: speech.write_whisper(path, text_ctx=448)),
+    "whisper-128": ("bin", lambda path: speech.write_whisper(path, state=192, n_mels=128)),
     "parakeet": ("bin", speech.write_parakeet),
     "vad": ("bin", speech.write_vad),
     "parakeet-f16": ("bin", lambda path: speech.write_parakeet(path, TENSOR_F16)),
 }
 RECIPES |= {f"base-{kind}": ("gguf", quantized("base-f32", kind)) for kind in QUANTIZED}
-RECIPES |= {f"whisper-{kind}": ("bin", whisper_quantized("whisper-quantize", "whisper-f32", kind))
+RECIPES |= {f"whisper-{kind}": ("bin", whisper_quantized("whisper-quantize", "whisper", kind))
             for kind in ("q4_0", "q5_0", "q5_1", "q8_0")}
 RECIPES |= {f"parakeet-{kind}": ("bin", whisper_quantized("parakeet-quantize", "parakeet", kind))
             for kind in ("q4_0", "q8_0")}

@@ -58,11 +58,11 @@ def attention(name, n, kind):
             + linear(f"{name}.value", n, n, kind) + linear(f"{name}.out", n, n, kind))
 
 
-def write_whisper(path, kind=TENSOR_F16, state=64, layers=2, multilingual=True, n_mels=80):
-    """A Whisper model. Its vocabulary must have the size of the real one, by which the program tells
+def write_whisper(path, kind=TENSOR_F16, state=64, layers=2, multilingual=True, n_mels=80, text_ctx=64):
+    """A Whisper model that says up to half of text_ctx tokens. Its vocabulary must have the size of the real one, by which the program tells
     whether it knows several languages."""
     n_vocab = 51865 if multilingual else 51864
-    heads, audio_ctx, text_ctx = max(state // 64, 1) * 2, 1500, 448
+    heads, audio_ctx = max(state // 64, 1) * 2, 1500
     out = [struct.pack("<I", MAGIC),
            ints(n_vocab, audio_ctx, state, heads, layers, text_ctx, state, heads, layers, n_mels,
                 1 if kind == TENSOR_F16 else 0),
