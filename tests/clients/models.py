@@ -292,10 +292,10 @@ def picture(path):
                    + rows)
 
 
-def prose(path):
-    """Some pages of words, of which base knows most."""
+def prose(path, n_words=3000):
+    """Pages of words, of which base knows most."""
     n, text = 1, []
-    for i in range(3000):
+    for i in range(n_words):
         n = (n * 1103515245 + 12345) % 2**31
         text.append(WORDS[(n >> 16) % len(WORDS)] + (".\n" if i % 17 == 16 else ""))
     with open(path, "w", encoding="ascii") as file:
@@ -326,6 +326,7 @@ RECIPES = {
     "eyes": ("gguf", eyes),
     "picture": ("bmp", picture),
     "prose": ("txt", prose),
+    "page": ("txt", lambda path: prose(path, 100)),
     "sound": ("wav", speech.write_sound),
     "long-sound": ("wav", lambda path: speech.write_sound(path, 35)),
     "whisper": ("bin", speech.write_whisper),

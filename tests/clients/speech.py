@@ -59,8 +59,8 @@ def attention(name, n, kind):
 
 
 def write_whisper(path, kind=TENSOR_F16, state=64, layers=2, multilingual=True, n_mels=80, text_ctx=64):
-    """A Whisper model that says up to half of text_ctx tokens. Its vocabulary must have the size of the real one, by which the program tells
-    whether it knows several languages."""
+    """A Whisper model, which says up to half of text_ctx tokens. Its vocabulary must have the size of the real
+    one, by which the program tells whether it knows several languages."""
     n_vocab = 51865 if multilingual else 51864
     heads, audio_ctx = max(state // 64, 1) * 2, 1500
     out = [struct.pack("<I", MAGIC),
