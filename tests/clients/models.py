@@ -67,6 +67,7 @@ def spm_vocabulary(n):
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": 2,
         "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.mask_token_id": n - 1,
         "tokenizer.chat_template": CHATML,
     }
 
