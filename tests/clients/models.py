@@ -109,7 +109,7 @@ def llama(path, **shape):
 
 
 # Of weights whose size makes a difference: a classifier that does not see what it reads shows nothing.
-EXPONENTS = {"token_embd.weight": -1, "cls.weight": -2, "cls.output.weight": 2}
+EXPONENTS = {"token_embd.weight": -1, "cls.weight": -2, "cls.output.weight": 7}
 
 
 def from_metadata(path, arch, vocabulary, parameters, seed=""):
@@ -204,13 +204,13 @@ HAND_MADE = {
 }
 
 
-def sharp(path):
-    """base-f32, but that each token has one successor that is far more likely than all others."""
-    metadata, tensors = gguf.read(ensure("base-f32"))
+def scaled(path, source, factor):
+    """A model of F32 with other logits: large ones leave each token one successor."""
+    metadata, tensors = gguf.read(ensure(source))
     for i, t in enumerate(tensors):
         if t.name == "output.weight":
             numbers = array.array("f", t.data)
-            tensors[i] = t._replace(data=array.array("f", (1024 * n for n in numbers)).tobytes())
+            tensors[i] = t._replace(data=array.array("f", (factor * n for n in numbers)).tobytes())
     gguf.write(path, metadata, tensors)
 
 
@@ -315,11 +315,11 @@ def whisper_quantized(program, source, kind):
 RECIPES = {
     "base": ("gguf", lambda path: llama(path, type="f16", **BASE)),
     "base-f32": ("gguf", lambda path: llama(path, type="f32", **BASE)),
-    "words-32000": ("gguf", lambda path: llama(path, type="f16", **(BASE | {"layers": 1, "vocab": 32000}))),
+    "words-32000": ("gguf", lambda path: llama(path, type="f32", **(BASE | {"layers": 1, "vocab": 32000}))),
     "draft": ("gguf", lambda path: llama(path, type="f16", seed=2, **(BASE | {"layers": 1}))),
     "wide": ("gguf", lambda path: llama(path, type="q8_0", layers=2, embd=1024, ff=2048, heads=8, heads_kv=8,
                                         vocab=2048, ctx=1024)),
-    "sharp": ("gguf", sharp),
+    "sharp": ("gguf", lambda path: scaled(path, "base-f32", 1024)),
     "large": ("gguf", large),
     "lora": ("gguf", lora),
     "lora-2": ("gguf", lora),
