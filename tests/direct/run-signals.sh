@@ -22,7 +22,8 @@ gone() {
 for try in TERM:143:TERM HUP:129:HUP KILL:137:TERM; do
     IFS=: read -r signal expected heard <<<"$try"
     rm -f "$VGR_SCRATCH/said" "$VGR_SCRATCH/pid"
-    "$vgr_run" --device CPU -- bash "$VGR_SCRATCH/command" "$signal" 2>"$VGR_SCRATCH/log" &
+    # A shell cannot trap what is ignored when it starts, as SIGHUP is below nohup.
+    env --default-signal=HUP "$vgr_run" --device CPU -- bash "$VGR_SCRATCH/command" "$signal" 2>"$VGR_SCRATCH/log" &
     run=$!
     wait_for 30 test -e "$VGR_SCRATCH/pid" || fail "$signal: $(cat "$VGR_SCRATCH/log")"
     command=$(cat "$VGR_SCRATCH/pid")
