@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 600 11
+# vgr-test: full 600 11
 #
 # At least 200 cases of GGML's own suite pass in a guest. The suite compares with the guest's CPU,
 # which is slow where it is emulated: hence the ops and cases with little data.

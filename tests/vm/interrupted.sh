@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 240 12
+# vgr-test: full 240 12
 #
 # In a VM, a program that gets a signal each 10 ms, as a profiler sends them, waits for a graph of more than a
 # second, and works.

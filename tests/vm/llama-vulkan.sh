@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# vgr-test: check 400 12
+# vgr-test: full 400 12
 #
 # An LLM in a guest on the host's Vulkan0 gives the very text that it gives on the host.
 set -eu

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# vgr-test: check 300 12
+# vgr-test: full 300 12
 #
 # A guest whose memory is too scattered for the arena that it wants, more pieces than the worker may
 # map, is refused, takes half, and half of that, until it fits; an LLM then gives the right text

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# vgr-test: check 300 14
+# vgr-test: full 300 14
 #
 # suspend.sh, through the bridge in a virtio-gpu with 3D graphics.
 VGR_FRONT=virgl exec "$VGR_TOP/tests/vm/suspend.sh"
