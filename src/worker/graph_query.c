@@ -78,7 +78,9 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
     mean(t[0]);
     /* How much an op takes depends on its sources, which only its rule looks at. */
     if (vgr_tensor_idle(t[0], true)) {
-        reply->supported = !vgr_rules_check_idle(t[0]);
+        /* It would not be given the op, but a type that the device does not know is to be asked of another. */
+        reply->supported = !vgr_rules_check_idle(t[0]) &&
+                           (vgr_rules_check(t[0]) || ggml_backend_dev_supports_op(dev->dev, t[0]));
         vgr_tensor_disarm(t[0]);
     } else if (!vgr_tensor_settle(t[0], &why) && !vgr_tensor_check_op(c, t[0], device, &why)) {
         reply->supported = 1;
