@@ -2,10 +2,12 @@
 #include "worker/boot.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -50,6 +52,45 @@ static int read_runs(const struct vgr_boot *boot, struct vgr_boot_run **runs)
     return err;
 }
 
+/* The size of the pages by which a file is mapped: of hugetlbfs the huge ones, otherwise this machine's. */
+static int page_size(int fd, uint64_t *size)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs))
+        return -errno;
+    *size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : (uint64_t)sysconf(_SC_PAGESIZE);
+    return 0;
+}
+
+/* Of a run that ends within a page the kernel maps all of that page, and what is behind the run is not this
+ * context's. A guest's pages need not be whole ones where the host's are larger. */
+static int check_pages(const struct source *s)
+{
+    uint64_t size[VGR_BOOT_MAX_FILES];
+
+    for (uint32_t i = 0; i < s->n_files; i++) {
+        int err = page_size(s->files[i], &size[i]);
+
+        if (err)
+            return err;
+    }
+    for (uint32_t i = 0; i < s->n_runs; i++) {
+        const struct vgr_boot_run *run = &s->runs[i];
+
+        if (run->file >= s->n_files)
+            return -EPROTO;
+        if ((run->offset | run->length) % size[run->file]) {
+            vgr_error("the VM's memory is in pages of %llu KiB, of which an arena takes parts: it "
+                      "needs a "
+                      "memory backend of plain pages",
+                      (unsigned long long)(size[run->file] >> 10));
+            return -ENOTSUP;
+        }
+    }
+    return 0;
+}
+
 static int map_runs(const struct source *s, uint8_t *base, uint64_t size)
 {
     uint64_t at = 0;
@@ -57,7 +98,7 @@ static int map_runs(const struct source *s, uint8_t *base, uint64_t size)
     for (uint32_t i = 0; i < s->n_runs; i++) {
         const struct vgr_boot_run *run = &s->runs[i];
 
-        if (run->file >= s->n_files || run->length > size - at)
+        if (run->length > size - at)
             return -EPROTO;
         if (mmap(base + at, run->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                  s->files[run->file], (off_t)run->offset) == MAP_FAILED)
@@ -69,9 +110,12 @@ static int map_runs(const struct source *s, uint8_t *base, uint64_t size)
 
 static int map(struct vgr_arena *arena, const struct source *s, uint64_t size)
 {
-    void *base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    int err;
+    int err = check_pages(s);
+    void *base;
 
+    if (err)
+        return err;
+    base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return -errno;
     err = map_runs(s, base, size);

@@ -116,8 +116,9 @@ struct vgr_boot {
 struct vgr_boot_run {
     uint32_t file; /* index: descriptor VGR_BOOT_FILES_FD + file */
     uint32_t reserved;
-    uint64_t offset; /* in the file, multiple of 4096 */
-    uint64_t length; /* multiple of 4096 */
+    /* Multiples of 4096. The worker refuses those that are none of the pages that the kernel maps the file by. */
+    uint64_t offset; /* in the file */
+    uint64_t length;
 };
 
 #endif
