@@ -41,7 +41,7 @@ monitor_of() {
 # bridge_holds PID: how many descriptors a QEMU has of the kinds that the bridge makes; its own come and go
 # with files
 bridge_holds() {
-    find "/proc/$1/fd" -printf '%l\n' | grep -cE '^(/memfd:vgr|socket:|anon_inode:)'
+    find "/proc/$1/fd" -ignore_readdir_race -printf '%l\n' | grep -cE '^(/memfd:vgr|socket:|anon_inode:)'
 }
 
 # wait_for SECONDS COMMAND...: until COMMAND succeeds

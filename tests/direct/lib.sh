@@ -69,7 +69,7 @@ holdings() {
     local now='' before i
     for ((i = 0; i < 50; i++)); do
         before=$now
-        now="$(find "/proc/$device/fd" -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")"
+        now="$(find "/proc/$device/fd" -ignore_readdir_race -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")"
         [ "$now" != "$before" ] || break
         sleep 0.2
     done

@@ -50,7 +50,7 @@ for mode in strict relaxed off; do
         other_namespace ipc yes
     fi
     # Of the guest's memory it has what is mapped, and no descriptor.
-    files=$(find "/proc/$worker/fd" -type l -printf '%l\n')
+    files=$(find "/proc/$worker/fd" -ignore_readdir_race -type l -printf '%l\n')
     grep -q eventfd <<<"$files" || fail "$mode: no descriptors to look at"
     arena=$(awk '$2 ~ /rw-s/ && /memfd:vgr/ { print $6 }' "/proc/$worker/maps" | sort -u)
     [ -n "$arena" ] || fail "$mode: no arena is mapped"

@@ -37,7 +37,7 @@ serve --device CPU
 newcomer || fail "no device to begin with"
 before=$(holdings)
 start_old
-n=$(find "/proc/$device/fd" -mindepth 1 | wc -l)
+n=$(find "/proc/$device/fd" -ignore_readdir_race -mindepth 1 | wc -l)
 all=$(prlimit --pid "$device" --nofile --output SOFT --noheadings)
 refused=0
 for extra in 0 1 2 3 4 5 6 7 8; do

@@ -56,7 +56,7 @@ no_worker() {
 }
 # What the device holds: descriptors, mappings, KiB of memory of its own
 holdings() {
-    echo "$(find "/proc/$device/fd" -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")" \
+    echo "$(find "/proc/$device/fd" -ignore_readdir_race -mindepth 1 | wc -l) $(wc -l <"/proc/$device/maps")" \
         "$(sed -n 's/^RssAnon:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$device/status")"
 }
 
