@@ -67,7 +67,7 @@ static int page_size(int fd, uint64_t *size)
  * context's. A guest's pages need not be whole ones where the host's are larger. */
 static int check_pages(const struct source *s)
 {
-    uint64_t size[VGR_BOOT_MAX_FILES];
+    uint64_t size[VGR_BOOT_MAX_FILES] = {0};
 
     for (uint32_t i = 0; i < s->n_files; i++) {
         int err = page_size(s->files[i], &size[i]);
