@@ -67,24 +67,25 @@ static int page_size(int fd, uint64_t *size)
  * context's. A guest's pages need not be whole ones where the host's are larger. */
 static int check_pages(const struct source *s)
 {
-    uint64_t size[VGR_BOOT_MAX_FILES] = {0};
+    uint64_t within[VGR_BOOT_MAX_FILES] = {0}; /* the bits of an offset that are within a page */
 
     for (uint32_t i = 0; i < s->n_files; i++) {
-        int err = page_size(s->files[i], &size[i]);
+        int err = page_size(s->files[i], &within[i]);
 
         if (err)
             return err;
+        within[i]--;
     }
     for (uint32_t i = 0; i < s->n_runs; i++) {
         const struct vgr_boot_run *run = &s->runs[i];
 
         if (run->file >= s->n_files)
             return -EPROTO;
-        if ((run->offset | run->length) % size[run->file]) {
+        if ((run->offset | run->length) & within[run->file]) {
             vgr_error("the VM's memory is in pages of %llu KiB, of which an arena takes parts: it "
                       "needs a "
                       "memory backend of plain pages",
-                      (unsigned long long)(size[run->file] >> 10));
+                      (unsigned long long)((within[run->file] + 1) >> 10));
             return -ENOTSUP;
         }
     }
