@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "protocol/sys.h"
@@ -116,10 +115,7 @@ void vgr_log(enum vgr_log_level level, const char *fmt, ...)
 
 static uint64_t now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return (uint64_t)vgr_sys_now() / 1000000;
 }
 
 void vgr_log_often(struct vgr_log_limit *limit, enum vgr_log_level level, const char *fmt, ...)

@@ -121,14 +121,6 @@ static int patience(const struct vgr_loop *loop, int ms)
 
 /* ---- Turns ---- */
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 uint64_t vgr_loop_units(const struct vgr_loop *loop)
 {
     const uint64_t *w = loop->work;
@@ -147,7 +139,7 @@ bool vgr_loop_spent(struct vgr_loop *loop)
     if (!loop->look && units - loop->looked_at < VGR_LOOP_TURN_UNITS / 64)
         return false;
     loop->look = false;
-    if (now_ns() - loop->began_ns >= VGR_LOOP_TURN_MS * UINT64_C(1000000))
+    if ((uint64_t)vgr_sys_now() - loop->began_ns >= VGR_LOOP_TURN_MS * UINT64_C(1000000))
         return true; /* and will be at the next look */
     loop->looked_at = units;
     return false;
@@ -227,7 +219,7 @@ static void begin_turn(struct vgr_loop *loop)
 {
     memset(loop->work, 0, sizeof(loop->work));
     loop->looked_at = 0;
-    loop->began_ns = now_ns();
+    loop->began_ns = (uint64_t)vgr_sys_now();
     loop->record.turns++;
     vgr_loop_charge(loop, VGR_WORK_CALLS, 1);
     vgr_loop_charge(loop, VGR_WORK_ENTRIES, loop->n_events);
@@ -236,7 +228,7 @@ static void begin_turn(struct vgr_loop *loop)
 static void end_turn(struct vgr_loop *loop)
 {
     struct vgr_loop_record *r = &loop->record;
-    uint64_t ns = now_ns() - loop->began_ns, units = vgr_loop_units(loop);
+    uint64_t ns = (uint64_t)vgr_sys_now() - loop->began_ns, units = vgr_loop_units(loop);
 
     if (ns > r->longest_ns)
         r->longest_ns = ns;
@@ -314,10 +306,7 @@ void vgr_event_signal(int fd)
 
 uint64_t vgr_now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return (uint64_t)vgr_sys_now() / 1000000;
 }
 
 uint64_t vgr_unix_ns(void)

@@ -91,9 +91,14 @@ int vgr_codec_query(const void *buf, size_t len, const struct vgr_tensor **tenso
     return (int)n;
 }
 
+static bool empty(const int64_t ne[VGR_DIMS])
+{
+    return !ne[0] || !ne[1] || !ne[2] || !ne[3];
+}
+
 bool vgr_codec_empty(const struct vgr_tensor *t)
 {
-    return !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
+    return empty(t->ne);
 }
 
 bool vgr_codec_same_structure(const struct vgr_tensor *a, const struct vgr_tensor *b)
@@ -103,36 +108,36 @@ bool vgr_codec_same_structure(const struct vgr_tensor *a, const struct vgr_tenso
            vgr_codec_empty(a) == vgr_codec_empty(b) && !memcmp(a->src, b->src, sizeof(a->src));
 }
 
-int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size,
-                     uint64_t *bytes)
+int vgr_codec_reach(const int64_t ne[VGR_DIMS], const uint64_t nb[VGR_DIMS], uint32_t block_size,
+                    uint32_t type_size, uint64_t *bytes)
 {
     uint64_t total, part;
 
     if (!block_size || !type_size)
         return -EINVAL;
     for (int d = 0; d < VGR_DIMS; d++) {
-        if (t->ne[d] < 0)
+        if (ne[d] < 0)
             return -EINVAL;
     }
-    if (t->ne[0] % block_size)
+    if (ne[0] % block_size)
         return -EINVAL;
 
     *bytes = 0;
-    if (vgr_codec_empty(t))
+    if (empty(ne))
         return 0;
 
     /* Blocks are contiguous inside: the first dimension counts blocks, in steps of nb[0]. For types
      * of one element a block, nb[0] may be a stride of its own. */
     if (block_size == 1) {
         total = type_size;
-        if (__builtin_mul_overflow((uint64_t)t->ne[0] - 1, t->nb[0], &part) ||
+        if (__builtin_mul_overflow((uint64_t)ne[0] - 1, nb[0], &part) ||
             __builtin_add_overflow(total, part, &total))
             return -EOVERFLOW;
-    } else if (__builtin_mul_overflow((uint64_t)t->ne[0] / block_size, t->nb[0], &total)) {
+    } else if (__builtin_mul_overflow((uint64_t)ne[0] / block_size, nb[0], &total)) {
         return -EOVERFLOW;
     }
     for (int d = 1; d < VGR_DIMS; d++) {
-        if (__builtin_mul_overflow((uint64_t)t->ne[d] - 1, t->nb[d], &part) ||
+        if (__builtin_mul_overflow((uint64_t)ne[d] - 1, nb[d], &part) ||
             __builtin_add_overflow(total, part, &total))
             return -EOVERFLOW;
     }
@@ -140,4 +145,10 @@ int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t t
         return -EOVERFLOW;
     *bytes = total;
     return 0;
+}
+
+int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size,
+                     uint64_t *bytes)
+{
+    return vgr_codec_reach(t->ne, t->nb, block_size, type_size, bytes);
 }

@@ -45,6 +45,10 @@ bool vgr_codec_empty(const struct vgr_tensor *t);
 /* Bytes from the first to the last byte that a tensor of this shape touches, as ggml_nbytes()
  * computes it: 0 if any ne is 0. -EOVERFLOW if it does not fit 63 bits, -EINVAL for a negative ne,
  * a ne[0] that is no multiple of block_size, or a zero block or type size. */
+int vgr_codec_reach(const int64_t ne[VGR_DIMS], const uint64_t nb[VGR_DIMS], uint32_t block_size,
+                    uint32_t type_size, uint64_t *bytes);
+
+/* The same, of a tensor on the wire. */
 int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size,
                      uint64_t *bytes);
 

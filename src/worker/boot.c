@@ -83,8 +83,7 @@ static int check_pages(const struct source *s)
             return -EPROTO;
         if ((run->offset | run->length) & within[run->file]) {
             vgr_error("the VM's memory is in pages of %llu KiB, of which an arena takes parts: it "
-                      "needs a "
-                      "memory backend of plain pages",
+                      "needs a memory backend of plain pages",
                       (unsigned long long)((within[run->file] + 1) >> 10));
             return -ENOTSUP;
         }

@@ -12,7 +12,7 @@
 /* libc's header gives one of these names to the other, as the size of off_t wants it. */
 int vgr_locks_fcntl(int fd, int cmd, ...) __asm__("fcntl") __attribute__((visibility("default")));
 int vgr_locks_fcntl64(int fd, int cmd, ...) __asm__("fcntl64")
-    __attribute__((visibility("default")));
+    __attribute__((alias("fcntl"), visibility("default")));
 
 #define READ_TRIES  100
 #define READ_NAP_US 10000
@@ -67,17 +67,6 @@ static int control(int fd, int cmd, va_list rest)
 }
 
 int vgr_locks_fcntl(int fd, int cmd, ...)
-{
-    va_list rest;
-    int result;
-
-    va_start(rest, cmd);
-    result = control(fd, cmd, rest);
-    va_end(rest);
-    return result;
-}
-
-int vgr_locks_fcntl64(int fd, int cmd, ...)
 {
     va_list rest;
     int result;

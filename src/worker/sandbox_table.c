@@ -51,10 +51,9 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
      .why = "CUDA asks. They concern the calling thread and its own addresses."},
     {.calls = "mbind set_mempolicy_home_node",
      .answer = REFUSE,
-     .why =
-         "Of a shared mapping they set the policy of the file: the arena's is the VM's memory. It "
-         "holds for "
-         "the VM and outlives the worker, as does the kernel's memory for it, 340 bytes a page."},
+     .why = "Of a shared mapping they set the policy of the file: the arena's is the VM's memory. "
+            "It holds for the VM and outlives the worker, as does the kernel's memory for it, 340 "
+            "bytes a page."},
     {.calls = "userfaultfd process_madvise process_mrelease process_vm_readv process_vm_writev "
               "move_pages migrate_pages",
      .answer = NEVER,

@@ -9,6 +9,8 @@
 
 #include <ggml-backend.h>
 
+#include "protocol/codec.h"
+
 #define MAX_ELEMENTS ((int64_t)1 << 40)
 
 /* Sources as bits. */
@@ -256,21 +258,16 @@ static const char *check_place(const struct ggml_tensor *t)
 /* From its first to its last byte, as ggml_nbytes() counts them. Its sizes have been checked. */
 static const char *check_reach(const struct ggml_tensor *t)
 {
-    uint64_t block = (uint64_t)ggml_blck_size(t->type), bytes, part, at, size;
+    uint64_t bytes, at, size;
 
     if (!t->buffer || vgr_empty(t))
         return NULL;
     at = (uint64_t)((uintptr_t)t->data - (uintptr_t)ggml_backend_buffer_get_base(t->buffer));
     size = ggml_backend_buffer_get_size(t->buffer);
-    bytes = ggml_type_size(t->type);
-    VGR_REQUIRE(block == 1 || !__builtin_mul_overflow((uint64_t)t->ne[0] / block, t->nb[0], &bytes),
+    VGR_REQUIRE(!vgr_codec_reach(t->ne, t->nb, (uint32_t)ggml_blck_size(t->type),
+                                 (uint32_t)ggml_type_size(t->type), &bytes) &&
+                    at <= size && bytes <= size - at,
                 "a tensor outside its buffer");
-    for (int d = block == 1 ? 0 : 1; d < GGML_MAX_DIMS; d++) {
-        VGR_REQUIRE(!__builtin_mul_overflow((uint64_t)t->ne[d] - 1, t->nb[d], &part) &&
-                        !__builtin_add_overflow(bytes, part, &bytes),
-                    "a tensor outside its buffer");
-    }
-    VGR_REQUIRE(at <= size && bytes <= size - at, "a tensor outside its buffer");
     return NULL;
 }
 
