@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +19,7 @@
 /* One that does not last for so long is not replaced. */
 #define LASTS_MS 1000
 
-#define ANSWER_S 5
+#define ANSWER_NS INT64_C(5000000000)
 
 static int keeper_path(const struct vgr_keep *k, struct sockaddr_un *addr, char *why,
                        size_t why_size)
@@ -106,7 +106,7 @@ fail:
 /* Asks the one that is there. Returns the connection; -ENOENT: there is none, or it is ending. */
 static int find(const struct vgr_keep *k, struct vgr_kept *kept, char *why, size_t why_size)
 {
-    const struct timeval limit = {.tv_sec = ANSWER_S};
+    struct pollfd p = {.events = POLLIN};
     struct sockaddr_un addr;
     ssize_t n;
     int fd, err, flags = 0;
@@ -120,13 +120,15 @@ static int find(const struct vgr_keep *k, struct vgr_kept *kept, char *why, size
         snprintf(why, why_size, "%s: %s", addr.sun_path, strerror(err));
         return -err;
     }
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     if (VGR_SYS_AGAIN(connect(fd, (struct sockaddr *)&addr, sizeof(addr))) < 0) {
         err = errno;
         snprintf(why, why_size, "%s: %s", addr.sun_path, strerror(err));
         close(fd);
         return err == ECONNREFUSED ? -ENOENT : -err;
     }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    p.fd = fd;
+    vgr_sys_poll(&p, 1, ANSWER_NS); /* without an answer there is nothing to receive */
     kept->n_fds = 0;
     n = vgr_fds_receive(fd, kept->bytes, sizeof(kept->bytes), kept->fds, VGR_KEEPER_MAX_FDS,
                         &kept->n_fds, &flags);
@@ -137,7 +139,6 @@ static int find(const struct vgr_keep *k, struct vgr_kept *kept, char *why, size
         return -err;
     }
     kept->len = (size_t)n;
-    fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
 }
 

@@ -76,7 +76,6 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
         t[i]->view_src = vgr_graph_by_ref(t, wire[i].view_src);
     } while (n > 0);
     mean(t[0]);
-    /* How much an op takes depends on its sources, which only its rule looks at. */
     if (vgr_tensor_idle(t[0], true)) {
         /* It would not be given the op, but a type that the device does not know is to be asked of another. */
         reply->supported = !vgr_rules_check_idle(t[0]) &&
@@ -85,10 +84,11 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
     } else if (!vgr_tensor_settle(t[0], &why) && !vgr_tensor_check_op(c, t[0], device, &why)) {
         reply->supported = 1;
         reply->offload = ggml_backend_dev_offload_op(dev->dev, t[0]);
-    } else {
-        vgr_tensor_disarm(t[0]);
     }
-    reply->alloc_size = ggml_backend_buft_get_alloc_size(dev->buft, t[0]);
+    /* How much an op takes depends on its sources, which only its rule looks at; and a device has not thought of
+     * what it does not support: CUDA's lays out the rows of quantized types as only weights have them. */
+    reply->alloc_size =
+        reply->supported ? ggml_backend_buft_get_alloc_size(dev->buft, t[0]) : ggml_nbytes(t[0]);
     return 0;
 }
 

@@ -248,6 +248,26 @@ static void test_a_patch_of_a_source_asks_for_room_again(void **state)
     assert_failed(r, RUN(r, m, VGR_CMD_GRAPH_PATCH), VGR_ERROR_GRAPH);
 }
 
+/* CUDA's ends the process for shapes that it would not compute. */
+static void test_a_device_is_not_asked_how_much_a_refused_op_takes(void **state)
+{
+    struct rig *r = *state;
+    struct vgr_cmd_query_op q = {
+        .data_len = 3 * sizeof(struct vgr_tensor), .data_off = DATA, .reply_off = DATA + 8192};
+    struct vgr_query_reply reply;
+    struct add_graph d;
+
+    ready_on_a_roomy_device(r, &d);
+    d.t[0].type = GGML_TYPE_Q8_0;
+    d.t[0].ne[0] = 32;
+    d.t[0].nb[0] = d.t[0].nb[1] = d.t[0].nb[2] = d.t[0].nb[3] = 34;
+    memcpy(r->c->arena.base + DATA, d.t, q.data_len);
+    assert_int_equal(RUN(r, q, VGR_CMD_QUERY_OP), 0);
+    memcpy(&reply, r->c->arena.base + DATA + 8192, sizeof(reply));
+    assert_int_equal(reply.supported, 0);
+    assert_int_equal(reply.alloc_size, 34);
+}
+
 /* Views of the last bytes of a buffer are in order: they are padded as little as their source. */
 static void test_padding_must_lie_in_the_buffer(void **state)
 {
@@ -332,6 +352,7 @@ int main(void)
         R(test_what_an_op_takes_must_lie_in_its_buffer),
         R(test_what_an_op_takes_must_lie_in_its_buffer_in_place),
         R(test_a_patch_of_a_source_asks_for_room_again),
+        R(test_a_device_is_not_asked_how_much_a_refused_op_takes),
         R(test_padding_must_lie_in_the_buffer),
         R(test_init_of_a_tensor_without_room_for_its_padding),
         R(test_the_size_of_an_op_that_breaks_its_rule),
