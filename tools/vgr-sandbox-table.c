@@ -53,6 +53,11 @@ static void print_strict(const struct vgr_call_row *row)
     case VGR_CALL_NEVER:
         printf("killed");
         break;
+    case VGR_CALL_SPLIT:
+        printf(row->refused ? "yes; in parts: " : "in parts");
+        if (row->refused)
+            print_cases(row->refused);
+        break;
     case VGR_CALL_UNLISTED:
         printf("stopped");
         break;

@@ -9,6 +9,7 @@
 #define VGR_WORKER_SANDBOX_ARGS_H
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -103,7 +104,6 @@ static const struct vgr_call_case open_refused[] = {
 static const struct vgr_call_case openat_refused[] = {
     MASKED(2, 3, 3, ACCESS_NONE), MASKED(2, 3 | O_TRUNC, O_TRUNC, CUT_UNWRITTEN), END};
 
-/* More than a driver waits for. */
 #define MORE_THAN(n, v)                                                                            \
     {                                                                                              \
         "more than " #v,                                                                           \
@@ -113,6 +113,11 @@ static const struct vgr_call_case openat_refused[] = {
             }                                                                                      \
         }                                                                                          \
     }
+/* VGR_SANDBOX_PART */
+static const struct vgr_call_case long_refused[] = {MORE_THAN(2, 131072), END};
+static const struct vgr_call_case mincore_refused[] = {MORE_THAN(1, 1048576), END};
+static const struct vgr_call_case close_range_refused[] = {WITH(2, CLOSE_RANGE_UNSHARE), END};
+/* More than a driver waits for. */
 static const struct vgr_call_case poll_refused[] = {MORE_THAN(1, 32), END};
 static const struct vgr_call_case select_refused[] = {MORE_THAN(0, 32), END};
 

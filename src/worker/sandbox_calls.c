@@ -4,7 +4,8 @@
  *
  * Everything that is allowed or refused, and why, is in sandbox_table.c. This file makes filters of it.
  *
- * Relaxed is one filter: it refuses what the table refuses, and lets pass what is in no row. Strict has a
+ * Relaxed is one filter: it refuses what the table refuses, has long transfers made in parts (sandbox_split.h),
+ * and lets pass what is in no row. Strict has a
  * second filter on top of it, which lets pass what the table allows or refuses, and stops the rest with
  * SIGSYS. The kernel takes the harder of two answers, so what the first filter refuses with an error has
  * to pass the second.
@@ -16,13 +17,13 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "worker/sandbox.h"
+#include "worker/sandbox_split.h"
 #include "worker/sandbox_table.h"
 
 static void (*on_refused)(int nr);
@@ -30,23 +31,17 @@ static void (*on_refused)(int nr);
 /* The number alone does not tell which ioctl or fcntl it was. */
 static void say_arguments(int nr, const ucontext_t *context)
 {
-#if defined(__x86_64__)
-    const greg_t *r = context->uc_mcontext.gregs;
-    const unsigned long long args[] = {(unsigned long long)r[REG_RDI],
-                                       (unsigned long long)r[REG_RSI],
-                                       (unsigned long long)r[REG_RDX]};
-#elif defined(__aarch64__)
-    const unsigned long long *args = context->uc_mcontext.regs;
-#else
-    const unsigned long long args[3] = {0};
-#endif
+    struct vgr_sandbox_call call = {{0}};
 
-    vgr_error("sandbox: system call %d began with %#llx, %#llx, %#llx", nr, args[0], args[1],
-              args[2]);
+    vgr_sandbox_stopped_call(context, &call);
+    vgr_error("sandbox: system call %d began with %#lx, %#lx, %#lx", nr, call.arg[0], call.arg[1],
+              call.arg[2]);
 }
 
 static void stopped(int sig, siginfo_t *info, void *context)
 {
+    if (vgr_sandbox_split(info->si_syscall, context))
+        return;
     say_arguments(info->si_syscall, context);
     on_refused(info->si_syscall);
     _exit(1);
@@ -105,6 +100,8 @@ static int refuse(scmp_filter_ctx f, const struct vgr_call_row *row, int nr, boo
         return add_cases(f, strict ? SCMP_ACT_KILL_PROCESS : error, nr, NULL);
     case VGR_CALL_ALLOW:
         return row->refused ? add_cases(f, error, nr, row->refused) : 0;
+    case VGR_CALL_SPLIT:
+        return add_cases(f, SCMP_ACT_TRAP, nr, row->refused);
     default:
         return 0;
     }
@@ -173,7 +170,7 @@ int vgr_sandbox_finish(struct vgr_sandbox *sb, unsigned n_devices, void (*refuse
         return err;
     }
     on_refused = refused;
-    err = strict && sigaction(SIGSYS, &action, NULL) ? -errno : put_on(true, strict);
+    err = sigaction(SIGSYS, &action, NULL) ? -errno : put_on(true, strict);
     if (!err && strict)
         err = put_on(false, strict);
     if (err && strict) {

@@ -10,15 +10,20 @@
  * limits for a user or for the machine and that a worker could use up for others, unless the row says
  * otherwise.
  */
+#include <assert.h>
 #include <errno.h>
 
 #include "worker/sandbox_args.h"
+#include "worker/sandbox_split.h"
 #include "worker/sandbox_table.h"
+
+static_assert(VGR_SANDBOX_PART == 131072, "as long_refused has it");
 
 #define ALLOW    VGR_CALL_ALLOW
 #define REFUSE   VGR_CALL_REFUSE
 #define ABSENT   VGR_CALL_ABSENT
 #define NEVER    VGR_CALL_NEVER
+#define SPLIT    VGR_CALL_SPLIT
 #define UNLISTED VGR_CALL_UNLISTED
 
 const struct vgr_call_row vgr_sandbox_calls[] = {
@@ -44,9 +49,15 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "memfd_create",
      .refused = memfd_refused,
      .why = "lavapipe makes its device memory from such a file. Huge pages as above."},
-    {.calls = "mincore msync",
+    {.calls = "mincore",
+     .error = ENOMEM,
+     .refused = mincore_refused,
+     .why =
+         "Libraries ask whether an address is mapped. A long answer would be written to its end by "
+         "a worker that is killed meanwhile."},
+    {.calls = "msync",
      .refused = msync_refused,
-     .why = "Libraries ask whether an address is mapped. Refused: waiting for a disk."},
+     .why = "Device memory in files. Refused: waiting for a disk."},
     {.calls = "get_mempolicy set_mempolicy",
      .why = "CUDA asks. They concern the calling thread and its own addresses."},
     {.calls = "mbind set_mempolicy_home_node",
@@ -64,8 +75,19 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
      .why = "They concern the process's own mappings, within RLIMIT_MEMLOCK."},
 
     {.part = "Descriptors and files",
-     .calls = "read write readv writev pread64 pwrite64 preadv pwritev lseek",
-     .why = "Seen. They use what is open."},
+     .calls = "lseek",
+     .why = "Seen. It uses what is open, as do the next."},
+    {.calls = "read write pread64 pwrite64",
+     .answer = SPLIT,
+     .refused = long_refused,
+     .why =
+         "Seen. A worker that is killed finishes the call that it is in, and the kernel copies all "
+         "of it, 2 GiB at most: from or to memory that may be the guest's again. So nothing is "
+         "copied in longer parts."},
+    {.calls = "readv writev preadv pwritev",
+     .answer = SPLIT,
+     .why = "As above. A filter cannot read the lengths."},
+    {.calls = "preadv2 pwritev2", .answer = ABSENT, .why = "As above. libc has preadv()."},
     {.calls = "open",
      .refused = open_refused,
      .why =
@@ -83,9 +105,13 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
          "readlinkat getdents getdents64 getcwd",
      .why = "Seen: the cache. The loader and drivers look for files. Landlock does not hide names, "
             "sizes and times."},
-    {.calls = "close close_range dup dup2 dup3 pipe pipe2 eventfd2",
-     .why = "Seen: close. CUDA wakes its threads through pipes and eventfds. They change only the "
-            "process's own table, which is small. Pages of pipes are counted for each user."},
+    {.calls = "close_range",
+     .refused = close_range_refused,
+     .why = "They change only the process's own table, which is small; refused is a table for each "
+            "thread."},
+    {.calls = "close dup dup2 dup3 pipe pipe2 eventfd2",
+     .why = "Seen: close. CUDA wakes its threads through pipes and eventfds. As above. Pages of "
+            "pipes are counted for each user."},
     {.calls = "poll ppoll",
      .error = EINVAL,
      .refused = poll_refused,

@@ -19,6 +19,7 @@ enum vgr_call_answer {
     VGR_CALL_REFUSE,   /* both: EPERM. Libraries try it, and do without it. */
     VGR_CALL_ABSENT,   /* both: ENOSYS. Libraries then take another way. */
     VGR_CALL_NEVER,    /* relaxed: EPERM; strict: the kernel kills. No library has a use for it. */
+    VGR_CALL_SPLIT,    /* both make it, but `refused` (all, if NULL) in parts: sandbox_split.h */
     VGR_CALL_UNLISTED, /* as any call in no row. The row says why relaxed need not refuse it. */
 };
 

@@ -5,6 +5,8 @@
 #ifndef VGR_SANDBOX_ATTEMPTS_MEMORY_H
 #define VGR_SANDBOX_ATTEMPTS_MEMORY_H
 
+#include <linux/close_range.h>
+
 #include "sandbox_attempts.h"
 
 static int use_userfaultfd(void)
@@ -107,6 +109,29 @@ static int move_shared_pages(void)
     int err = to_errno(syscall(SYS_mbind, map_page(), 4096, 0, NULL, 0, 4 /* MPOL_MF_MOVE_ALL */));
 
     return err == ENOSYS || err == EINVAL ? 0 : err;
+}
+
+static int ask_about_much(void)
+{
+    static unsigned char answer[1024];
+    char *p = mmap(NULL, 2 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return p == MAP_FAILED                ? EIO
+           : mincore(p, 4096, answer + 4) ? EFAULT
+                                          : to_errno(mincore(p, 2 << 20, answer));
+}
+
+static int read_with_flags(void)
+{
+    char byte;
+    struct iovec iov = {&byte, 1};
+
+    return to_errno(syscall(SYS_preadv2, f.file_fd, &iov, 1, 0, 0, 0));
+}
+
+static int own_descriptors(void)
+{
+    return to_errno(close_range(1000, 1001, CLOSE_RANGE_UNSHARE));
 }
 
 static int move_front_pages(void)
