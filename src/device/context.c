@@ -154,6 +154,7 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     struct vgr_gpu *gpu = c->gpu;
     struct vgr_resource *res = c->arena;
     char text[128];
+    bool last;
 
     close_line(c);
     c->arena = NULL;
@@ -167,11 +168,13 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     forget_page(c);
     if (res)
         vgr_resource_unused(gpu, res);
+    last = c->destroyed && !--gpu->n_dying;
+    if (last)
+        vgr_gpu_none_dying(gpu);
     vgr_vq_notify(gpu->vq);
-    if (!c->destroyed)
-        return;
-    context_free(c);
-    if (!--gpu->n_dying)
+    if (c->destroyed)
+        context_free(c);
+    if (last)
         gpu->idle(gpu);
 }
 

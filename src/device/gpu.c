@@ -50,6 +50,20 @@ static uint32_t unknown(const struct request *r, uint32_t error)
     return r->gpu->adopted ? VGR_GPU_OK : error;
 }
 
+/* The same, where the guest takes the answer to mean that the pages are its own again. A reset has forgotten the
+ * resource, and the workers that it killed may not be gone. */
+static uint32_t forgotten(struct request *r)
+{
+    struct vgr_late *late = r->gpu->n_dying ? calloc(1, sizeof(*late)) : NULL;
+
+    if (late) {
+        late->next = r->gpu->late;
+        r->gpu->late = late;
+        r->hold = &late->held;
+    }
+    return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
+}
+
 static void charge(struct vgr_gpu *gpu, enum vgr_work kind, uint64_t n)
 {
     vgr_loop_charge(gpu->loop, kind, n);
@@ -75,6 +89,17 @@ void vgr_gpu_release(struct vgr_gpu *gpu, struct vgr_held *held)
         return;
     held->used = false;
     vgr_vq_push(gpu->vq, held->head, held->len);
+}
+
+void vgr_gpu_none_dying(struct vgr_gpu *gpu)
+{
+    struct vgr_late *late;
+
+    while ((late = gpu->late)) {
+        gpu->late = late->next;
+        vgr_gpu_release(gpu, &late->held);
+        free(late);
+    }
 }
 
 void vgr_resource_unused(struct vgr_gpu *gpu, struct vgr_resource *res)
@@ -121,7 +146,7 @@ static uint32_t unref_resource(struct request *r)
         return VGR_GPU_ERR_PARAMETER;
     res = find_resource(r->gpu, cmd.resource_id);
     if (!res)
-        return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
+        return forgotten(r);
     vgr_detach_all(r->gpu, res);
     if (res->user) {
         charge(r->gpu, VGR_WORK_CALLS, 1);
@@ -189,7 +214,7 @@ static uint32_t detach_backing(struct request *r)
         return VGR_GPU_ERR_PARAMETER;
     res = find_resource(r->gpu, cmd.resource_id);
     if (!res || res->detach.used)
-        return unknown(r, VGR_GPU_ERR_RESOURCE_ID);
+        return forgotten(r);
     if (res->user) {
         charge(r->gpu, VGR_WORK_CALLS, 1);
         vgr_worker_kill(&res->user->worker);
@@ -431,6 +456,7 @@ void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
     struct vgr_table_node *n;
 
     gpu->adopted = false; /* the driver begins anew */
+    vgr_gpu_none_dying(gpu);
     while ((n = vgr_table_next(&gpu->contexts, NULL))) {
         struct vgr_context *c = vgr_container_of(n, struct vgr_context, node);
 

@@ -55,6 +55,13 @@ struct vgr_held {
     uint32_t len;
 };
 
+/* To UNREF or DETACH_BACKING of a resource that is not known any more: a worker that is dying may still have its
+ * pages. */
+struct vgr_late {
+    struct vgr_late *next;
+    struct vgr_held held;
+};
+
 struct vgr_resource {
     struct vgr_table_node node;
     struct vgr_pages pages;
@@ -83,6 +90,7 @@ struct vgr_gpu {
     struct vgr_table resources;
     uint32_t n_page_runs;
     unsigned n_dying;                  /* contexts that are gone but for their worker process */
+    struct vgr_late *late;             /* answers that wait until there are none */
     struct vgr_timer timer;            /* ends the holding of fences */
     void (*idle)(struct vgr_gpu *gpu); /* called when n_dying becomes 0 */
 };
@@ -112,6 +120,9 @@ void vgr_gpu_memory_removed(struct vgr_gpu *gpu);
 
 /* Gives a held chain back to the guest. No-op if nothing is held. Notifying is the caller's. */
 void vgr_gpu_release(struct vgr_gpu *gpu, struct vgr_held *held);
+
+/* n_dying has become 0. Notifying is the caller's. */
+void vgr_gpu_none_dying(struct vgr_gpu *gpu);
 
 /* The worker on the resource's pages is gone: does what was waiting for that. May free it. */
 void vgr_resource_unused(struct vgr_gpu *gpu, struct vgr_resource *res);

@@ -80,7 +80,7 @@ static void conn_close(struct vgr_vhost *v)
         v->loop->stop = true;
 }
 
-/* GET_VRING_BASE can be answered: all workers are gone, or too slow. */
+/* What waits can be answered: all workers are gone, or too slow. */
 static void stop_finish(struct vgr_vhost *v)
 {
     int err;
@@ -89,7 +89,7 @@ static void stop_finish(struct vgr_vhost *v)
         return;
     v->stopping = false;
     vgr_timer_stop(&v->stop_timer);
-    err = vgr_vhost_reply(v->fd, &v->rx.msg, sizeof(v->rx.msg.p.state));
+    err = vgr_vhost_serve_rest(v, &v->rx.msg);
     vgr_vhost_rx_next(&v->rx);
     vgr_vhost_keep(v);
     vgr_vhost_busy(v, false);

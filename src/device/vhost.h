@@ -13,7 +13,8 @@
  * GET_VRING_BASE of the control queue is how a reset of the device, an unloaded driver and a paused
  * VM look from here; it ends all contexts. The guest may reuse their memory once it is answered, so
  * the answer waits until the workers are gone, VGR_VHOST_STOP_MS at most: QEMU stands still
- * meanwhile.
+ * meanwhile. RESET_DEVICE likewise. After that the guest still does not get back, by UNREF, what
+ * such a worker has.
  *
  * A connection does not end with this process if there is a keeper (vhost_keep.h).
  *
@@ -55,7 +56,7 @@ struct vgr_vhost {
     struct vgr_timer probe_timer;
     int fd;        /* of the connection, -1: none */
     bool once;     /* the program ends with the connection */
-    bool stopping; /* rx.msg is a GET_VRING_BASE that waits to be answered */
+    bool stopping; /* rx.msg is a request that waits to be answered */
     bool not_shared_said;
     int display_fd; /* QEMU's display socket: open, and never used */
     struct vgr_vhost_rx rx;

@@ -162,6 +162,13 @@ static int set_vring_fd(struct vgr_vhost *v, struct vgr_vhost_msg *m)
     return 0;
 }
 
+/* Must the answer wait? The guest may use the arenas' memory for something else after it. */
+static bool workers_stay(struct vgr_vhost *v)
+{
+    v->stopping = v->gpu.n_dying > 0;
+    return v->stopping;
+}
+
 /* Returns 1 if the answer waits. */
 static int get_vring_base(struct vgr_vhost *v, struct vgr_vhost_msg *m)
 {
@@ -173,10 +180,7 @@ static int get_vring_base(struct vgr_vhost *v, struct vgr_vhost_msg *m)
         vgr_gpu_reset(&v->gpu, "the VM was paused, or its driver reset the device");
     vgr_vhost_queue_reset(q);
     m->p.state.num = q->base;
-    if (q != &v->queues[0] || !v->gpu.n_dying)
-        return 0;
-    v->stopping = true;
-    return 1;
+    return q == &v->queues[0] && workers_stay(v);
 }
 
 static void get_config(struct vgr_vhost_msg *m)
@@ -201,12 +205,22 @@ static int gpu_set_socket(struct vgr_vhost *v, struct vgr_vhost_msg *m)
     return 0;
 }
 
-static int reset_device(struct vgr_vhost *v)
+/* Returns true if the answer waits. */
+static bool reset_device(struct vgr_vhost *v)
 {
     vgr_gpu_reset(&v->gpu, "the VM was reset");
     for (int i = 0; i < VGR_VHOST_QUEUES; i++)
         vgr_vhost_queue_reset(&v->queues[i]);
-    return 0;
+    return workers_stay(v);
+}
+
+/* The answer to what has none of its own, if QEMU wants one. Returns 0, or -errno: the connection is over. */
+static int acknowledge(struct vgr_vhost *v, struct vgr_vhost_msg *m, int err)
+{
+    if (!(m->flags & VGR_VHOST_NEED_REPLY))
+        return err;
+    m->p.u64 = err ? 1 : 0;
+    return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
 }
 
 int vgr_vhost_serve(struct vgr_vhost *v, struct vgr_vhost_msg *m)
@@ -267,14 +281,18 @@ int vgr_vhost_serve(struct vgr_vhost *v, struct vgr_vhost_msg *m)
         err = gpu_set_socket(v, m);
         break;
     case VGR_VHOST_RESET_DEVICE:
-        err = reset_device(v);
+        if (reset_device(v))
+            return 0;
         break;
     default:
         vgr_debug("vhost-user request %u is not known", m->request);
         err = m->flags & VGR_VHOST_NEED_REPLY ? -ENOSYS : 0;
     }
-    if (!(m->flags & VGR_VHOST_NEED_REPLY))
-        return err;
-    m->p.u64 = err ? 1 : 0;
-    return vgr_vhost_reply(v->fd, m, sizeof(m->p.u64));
+    return acknowledge(v, m, err);
+}
+
+int vgr_vhost_serve_rest(struct vgr_vhost *v, struct vgr_vhost_msg *m)
+{
+    return m->request == VGR_VHOST_GET_VRING_BASE ? vgr_vhost_reply(v->fd, m, sizeof(m->p.state))
+                                                  : acknowledge(v, m, 0);
 }

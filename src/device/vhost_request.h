@@ -8,8 +8,9 @@
 #include "device/vhost.h"
 
 /* Serves a message and answers it. 0, or -errno: the connection is to be closed. With v->stopping set
- * the answer waits for workers to end, and is the caller's to give. */
+ * the answer waits for workers to end: then call the second one. */
 int vgr_vhost_serve(struct vgr_vhost *v, struct vgr_vhost_msg *m);
+int vgr_vhost_serve_rest(struct vgr_vhost *v, struct vgr_vhost_msg *m);
 
 /* Starts or stops a queue as its fields say. */
 void vgr_vhost_update(struct vgr_vhost *v, struct vgr_vhost_queue *q);

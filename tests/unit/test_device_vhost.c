@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ptrace.h>
 #include <sys/un.h>
 
 #include "common/log.h"
@@ -205,6 +206,86 @@ static void stop_waits_for_the_workers(void **state)
     open_worker(f);
 }
 
+/* ---- A worker that takes its time to die ---- */
+
+/* It stays where it ends until it is let go, whoever kills it. */
+static pid_t detain_worker(struct fixture *f)
+{
+    pid_t pid = f->pool.first->pid;
+
+    assert_int_equal(ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT), 0);
+    return pid;
+}
+
+static void let_go(pid_t pid)
+{
+    assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+}
+
+/* Nothing comes for longer than the front would need. */
+static bool answers(struct fixture *f)
+{
+    char byte;
+
+    for (int i = 0; i < 10; i++)
+        vgr_loop_turn(&f->loop, 10);
+    return recv(f->sock, &byte, 1, MSG_PEEK) >= 0;
+}
+
+static void a_reset_waits_for_the_workers(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t answer[5];
+    pid_t pid;
+    ssize_t n;
+
+    start(f);
+    open_worker(f);
+    pid = detain_worker(f);
+    send_msg(f, VGR_VHOST_RESET_DEVICE, 1 | VGR_VHOST_NEED_REPLY, NULL, 0, -1);
+    assert_false(answers(f));
+    let_go(pid);
+    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    assert_int_equal(n, 20);
+    assert_int_equal(answer[3], 0);
+    assert_int_equal(f->pool.alive, 0);
+    start_queue(f);
+    open_worker(f);
+}
+
+/* The stop did not wait for it for ever, but the driver that goes on does not get the pages back before. */
+static void what_a_reset_forgot_is_given_back_when_its_worker_is_gone(void **state)
+{
+    static const uint32_t commands[] = {VGR_GPU_RESOURCE_UNREF, VGR_GPU_DETACH_BACKING};
+    struct fixture *f = *state;
+    struct vgr_vhost_vring_state s = {0, 0};
+    uint32_t answer[5], id[2] = {1};
+    pid_t pid;
+    ssize_t n;
+
+    start(f);
+    for (int i = 0; i < 2; i++) {
+        open_worker(f);
+        pid = detain_worker(f);
+        send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
+        UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+        assert_int_equal(n, 20);
+        assert_int_equal(f->pool.alive, 1);
+        start_queue(f);
+        offer(f, commands[i], 0, id, sizeof(id));
+        answers(f);
+        assert_int_equal(guest_used(&f->g, NULL), -1);
+        let_go(pid);
+        UNTIL(f, guest_used(&f->g, NULL) >= 0);
+        assert_int_equal(((const struct vgr_gpu_hdr *)guest_ptr(&f->g, RESP))->type,
+                         VGR_GPU_ERR_RESOURCE_ID);
+        assert_int_equal(f->pool.alive, 0);
+        vgr_event_read(f->call);
+        /* And nobody waits where there is none. */
+        assert_int_equal(ask(f, commands[i], 0, id, sizeof(id)), VGR_GPU_ERR_RESOURCE_ID);
+    }
+}
+
 static void ring_outside_of_memory_is_noticed(void **state)
 {
     struct fixture *f = *state;
@@ -331,6 +412,8 @@ int main(void)
         T(queue_does_not_run_before_it_is_enabled),
         T(queue_survives_a_new_memory_table),
         T(stop_waits_for_the_workers),
+        T(a_reset_waits_for_the_workers),
+        T(what_a_reset_forgot_is_given_back_when_its_worker_is_gone),
         T(ring_outside_of_memory_is_noticed),
         T(memory_that_nobody_writes_is_noticed),
         T(broken_ring_does_not_end_the_connection),
