@@ -10,7 +10,9 @@
  *            monitor in its sandbox may not make one
  *   bridge   struct vgr_broker_open with 1 + n_files descriptors: a memfd with n_runs x struct
  *            vgr_boot_run, the files that hold the arena's pages
- *   broker   struct vgr_notice (protocol/wire.h), if the context ends without its worker's word
+ *   broker   struct vgr_notice (protocol/wire.h) of VGR_BROKER_MAGIC, with a pidfd: the worker. Only
+ *            by its end is it known to be gone if the broker itself should end
+ *   broker   struct vgr_notice, if the context ends without its worker's word
  *   bridge   closes its direction (SHUT_WR): the context has ended
  *   broker   closes the connection: the worker is gone, and with it its mapping of the arena
  *
@@ -23,7 +25,7 @@
 #include "worker/boot.h"
 
 #define VGR_BROKER_MAGIC   0x4b524256u /* "VBRK" */
-#define VGR_BROKER_VERSION 2u
+#define VGR_BROKER_VERSION 3u
 #define VGR_BROKER_NFDS    1u /* before the files */
 #define VGR_BROKER_MAX_FDS (VGR_BROKER_NFDS + VGR_BOOT_MAX_FILES)
 

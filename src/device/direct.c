@@ -178,6 +178,16 @@ static bool check_size(struct vgr_direct_client *c, uint64_t size, uint32_t n_ru
     return refuse(c, VGR_ERROR_ARENA, text);
 }
 
+/* A bridge gives the arena's pages back when the worker is gone, whatever becomes of us. */
+static bool show_worker(struct vgr_direct_client *c)
+{
+    const struct vgr_notice started = {.magic = VGR_BROKER_MAGIC};
+
+    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, 1);
+    return !c->d->broker || vgr_fds_send(c->conn, &started, sizeof(started), &c->worker.watch.fd, 1,
+                                         MSG_DONTWAIT) == (ssize_t)sizeof(started);
+}
+
 /* Starts the worker, which takes the message. Returns false if the client must go; it was told why. */
 static bool client_open(struct vgr_direct_client *c, const union message *m, ssize_t len)
 {
@@ -207,7 +217,7 @@ static bool client_open(struct vgr_direct_client *c, const union message *m, ssi
     c->worker.tell = tell_over_limit;
     vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u opened by a %s, arena %llu MiB",
                   c->worker.number, who(c->d), (unsigned long long)(job.arena.size >> 20));
-    return true;
+    return show_worker(c);
 }
 
 /* Of a client with a worker: it hangs up, or says what nobody has asked for. */

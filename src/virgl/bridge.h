@@ -40,7 +40,7 @@
 #define VGR_BRIDGE_MAX_CONTEXTS 256u                /* with a worker, of all guest processes */
 #define VGR_BRIDGE_MAX_ATTACHED 64u                 /* resources of one of them */
 #define VGR_BRIDGE_MAX_BLOB     (UINT64_C(8) << 30) /* bytes, of all blobs of ours together */
-#define VGR_BRIDGE_PATIENCE_MS  200u
+#define VGR_BRIDGE_PATIENCE_MS  2000u
 
 struct vgr_link;
 

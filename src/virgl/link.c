@@ -67,7 +67,7 @@ struct vgr_link *vgr_link_new(struct vgr_bridge_context *context, struct vgr_bri
 
     if (!l)
         return NULL;
-    l->conn.fd = l->wakeup.fd = l->line = -1;
+    l->conn.fd = l->wakeup.fd = l->end.fd = l->line = l->process = -1;
     l->ram = *ram;
     l->first = ram->runs[0];
     l->guest_ram = arena->iov;
@@ -101,9 +101,10 @@ static void gone(struct vgr_link *l)
     if (the_loop) {
         vgr_loop_close(the_loop, &l->conn);
         vgr_loop_del(the_loop, &l->wakeup);
+        vgr_loop_del(the_loop, &l->end);
     }
-    if (l->line >= 0)
-        close(l->line);
+    vgr_sys_close(&l->process);
+    vgr_sys_close(&l->line);
     vgr_ram_free(&l->ram);
     if (l->prev)
         l->prev->next = l->next;
@@ -246,16 +247,41 @@ static void noticed(struct vgr_link *l, struct vgr_notice *notice)
     vgr_fences_deliver();
 }
 
-static void broker_gone(struct vgr_link *l)
+static void finish(struct vgr_link *l)
 {
     pthread_mutex_lock(&vgr_bridge_lock);
     vgr_debug("guest context %u: its worker is gone", l->id);
-    /* The broker has said why, if it still could. */
-    if (!l->ending)
-        tell(l, VGR_ERROR_WORKER_DIED, "the host's broker has ended the context");
     gone(l);
     pthread_mutex_unlock(&vgr_bridge_lock);
     vgr_fences_deliver();
+}
+
+static void process_ended(struct vgr_watch *w, uint32_t events)
+{
+    finish(vgr_container_of(w, struct vgr_link, end));
+}
+
+/* A broker that ends by itself takes its workers with it, but they are not gone before it is. */
+static void broker_gone(struct vgr_link *l)
+{
+    pthread_mutex_lock(&vgr_bridge_lock);
+    /* It has said why, if it still could. */
+    if (!l->ending)
+        tell(l, VGR_ERROR_WORKER_DIED, "the host's broker has ended the context");
+    wake_guest(l);
+    vgr_loop_close(the_loop, &l->conn);
+    pthread_mutex_unlock(&vgr_bridge_lock);
+    vgr_fences_deliver();
+    if (l->process < 0 || vgr_loop_add(the_loop, &l->end, l->process, EPOLLIN, process_ended))
+        finish(l);
+}
+
+static bool take_process(struct vgr_link *l, const struct vgr_notice *notice, int process)
+{
+    if (notice->magic != VGR_BROKER_MAGIC || l->process >= 0)
+        return false;
+    l->process = process;
+    return true;
 }
 
 static bool take_line(struct vgr_link *l, int line)
@@ -270,7 +296,7 @@ static bool take_line(struct vgr_link *l, int line)
     return true;
 }
 
-/* Its greeting, a notice, or the end. Each was sent as a whole. */
+/* Its greeting, the worker, a notice, or the end. Each was sent as a whole. */
 static void broker_says(struct vgr_watch *w, uint32_t events)
 {
     struct vgr_link *l = vgr_container_of(w, struct vgr_link, conn);
@@ -279,12 +305,12 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
         struct vgr_notice notice;
     } m;
     size_t want = l->greeted ? sizeof(m.notice) : sizeof(m.hello);
-    int line, flags = MSG_DONTWAIT;
+    int fd, flags = MSG_DONTWAIT;
     unsigned n_fds = 0;
-    ssize_t n = vgr_fds_receive(w->fd, &m, want, &line, 1, &n_fds, &flags);
+    ssize_t n = vgr_fds_receive(w->fd, &m, want, &fd, 1, &n_fds, &flags);
 
-    if (n_fds && (l->greeted || !take_line(l, line)))
-        close(line);
+    if (n_fds && !(l->greeted ? take_process(l, &m.notice, fd) : take_line(l, fd)))
+        close(fd);
     if (n == -EAGAIN)
         return;
     if (n <= 0 || n != (ssize_t)want || l->line < 0) {

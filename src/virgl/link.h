@@ -26,6 +26,8 @@ struct vgr_bridge_resource;
 struct vgr_link {
     struct vgr_watch conn;   /* to the broker; the service thread's */
     struct vgr_watch wakeup; /* of `line` */
+    struct vgr_watch end;    /* of `process`, once the broker is gone before it */
+    int process;             /* a pidfd of the worker; -1 until the broker has sent it */
     int line; /* to the worker: doorbells go, wake-ups come; -1 until the broker has sent it */
     struct vgr_cost ring_cost, take_cost; /* of the line; the second is the service thread's */
     struct vgr_link *prev, *next;

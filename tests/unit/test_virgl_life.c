@@ -4,6 +4,7 @@
  */
 #include "virgl_rig.h"
 
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -135,6 +136,32 @@ static void broker_may_come_back(void **state)
 
     start_broker();
     open_pages(3);
+}
+
+/* A broker that dies takes its workers with it, but its connections end before they do. */
+static void a_worker_outlives_its_broker(void **state)
+{
+    struct iovec *iov;
+    pid_t worker;
+    int n;
+
+    open_pages(1);
+    assert_int_equal(workers(&worker), 1);
+    assert_int_equal(ptrace(PTRACE_SEIZE, worker, NULL, PTRACE_O_TRACEEXIT),
+                     0); /* it stays there */
+    end_broker();
+    UNTIL_TRUE(control_at(1)->state == VGR_STATE_FAILED);
+    usleep(50000);
+    assert_false(mon_done(1001));
+    assert_true(vgr_links_have_ram());
+    virgl_renderer_context_destroy(1);
+    usleep(50000);
+    assert_false(mon_done(1001));
+    assert_int_equal(ptrace(PTRACE_DETACH, worker, NULL, NULL), 0);
+    virgl_renderer_resource_detach_iov(1, &iov, &n);
+    UNTIL_TRUE(mon_done(1001));
+    assert_false(vgr_links_have_ram());
+    start_broker();
 }
 
 static void reset_drops_all(void **state)
@@ -288,6 +315,7 @@ int main(int argc, char **argv)
         TEST(a_jammed_line_does_not_stop_the_monitor),
         TEST(dead_worker_is_told),
         TEST(broker_may_come_back),
+        TEST(a_worker_outlives_its_broker),
         TEST(reset_drops_all),
         TEST(monitor_does_not_wait_for_the_broker),
         TEST(descriptors_are_left_to_the_monitor),
