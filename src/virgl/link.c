@@ -23,6 +23,9 @@
 #define BUSY_TRIES 50
 #define BUSY_MS    2
 
+/* What a worker needs to die with its broker. */
+#define GRACE_MS 1000u
+
 /* A link has a connection, a line, a file of its arena's, and that is mostly a blob with its own. */
 #define SHARE_OF_A_LINK 16u
 
@@ -102,6 +105,7 @@ static void gone(struct vgr_link *l)
         vgr_loop_close(the_loop, &l->conn);
         vgr_loop_del(the_loop, &l->wakeup);
         vgr_loop_del(the_loop, &l->end);
+        vgr_timer_stop(&l->grace);
     }
     vgr_sys_close(&l->process);
     vgr_sys_close(&l->line);
@@ -261,6 +265,11 @@ static void process_ended(struct vgr_watch *w, uint32_t events)
     finish(vgr_container_of(w, struct vgr_link, end));
 }
 
+static void grace_ended(struct vgr_timer *t)
+{
+    finish(vgr_container_of(t, struct vgr_link, grace));
+}
+
 /* A broker that ends by itself takes its workers with it, but they are not gone before it is. */
 static void broker_gone(struct vgr_link *l)
 {
@@ -272,7 +281,11 @@ static void broker_gone(struct vgr_link *l)
     vgr_loop_close(the_loop, &l->conn);
     pthread_mutex_unlock(&vgr_bridge_lock);
     vgr_fences_deliver();
-    if (l->process < 0 || vgr_loop_add(the_loop, &l->end, l->process, EPOLLIN, process_ended))
+    if (l->process >= 0 && !vgr_loop_add(the_loop, &l->end, l->process, EPOLLIN, process_ended))
+        return;
+    if (l->greeted && !l->refused)
+        vgr_timer_set(the_loop, &l->grace, GRACE_MS, grace_ended); /* it died as it started one */
+    else
         finish(l);
 }
 
@@ -317,8 +330,10 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
         broker_gone(l);
         return;
     }
-    if (l->greeted && m.notice.magic == VGR_MAGIC)
+    if (l->greeted && m.notice.magic == VGR_MAGIC) {
+        l->refused = l->process < 0;
         noticed(l, &m.notice);
+    }
     l->greeted = true;
 }
 

@@ -27,6 +27,7 @@ struct vgr_link {
     struct vgr_watch conn;   /* to the broker; the service thread's */
     struct vgr_watch wakeup; /* of `line` */
     struct vgr_watch end;    /* of `process`, once the broker is gone before it */
+    struct vgr_timer grace;  /* the same, if it could not say which process that is */
     int process;             /* a pidfd of the worker; -1 until the broker has sent it */
     int line; /* to the worker: doorbells go, wake-ups come; -1 until the broker has sent it */
     struct vgr_cost ring_cost, take_cost; /* of the line; the second is the service thread's */
@@ -37,6 +38,7 @@ struct vgr_link {
     bool guest_ram;            /* the arena is the guest's memory, no blob */
     bool started;              /* the service thread has seen it */
     bool greeted;              /* by the broker */
+    bool refused;              /* by the broker: there was no worker */
     bool ending;               /* the worker shall end */
     struct vgr_bridge_context *context; /* NULL: it has ended */
     struct vgr_bridge_resource *arena;  /* NULL: its memory may not be written any more */

@@ -22,14 +22,19 @@ static_assert(VGR_BROKER_MAX_FDS <= VGR_FDS_MAX, "fits into a message");
 
 /* ---- Kinds of descriptors. None of these asks a file system, before it is known to be tmpfs. ---- */
 
-/* A connected stream socket of this machine. */
-static bool is_line(int fd)
+/* A stream socket of this machine, whose other end is the client's: connected to a service of the host's, the
+ * bytes there would come from us, with our credentials. */
+static bool is_line(int fd, int conn)
 {
+    struct ucred client, other;
     int domain, type;
-    socklen_t len = sizeof(int);
+    socklen_t len = sizeof(int), cred = sizeof(client);
 
     return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX &&
-           !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_STREAM;
+           !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_STREAM &&
+           !getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &client, &cred) &&
+           !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &other, &cred) && client.pid == other.pid &&
+           client.uid == other.uid;
 }
 
 /* A file of tmpfs, of plain pages: huge ones could not be mapped by 4 KiB runs. Only tmpfs and hugetlbfs
@@ -58,7 +63,7 @@ static bool make_runs(struct vgr_handover *h, uint32_t n)
 }
 
 /* A sealed memfd, and the line. */
-static const char *check_direct(struct vgr_handover *h, uint64_t size)
+static const char *check_direct(struct vgr_handover *h, int conn, uint64_t size)
 {
     uint64_t file_size;
     int seals;
@@ -66,8 +71,8 @@ static const char *check_direct(struct vgr_handover *h, uint64_t size)
     if (h->n_fds != VGR_DIRECT_NFDS)
         return "not two descriptors";
     h->line = h->fds[1];
-    if (!is_line(h->line))
-        return "the line is not a stream socket";
+    if (!is_line(h->line, conn))
+        return "the line is not a stream socket of the client's own";
     seals = memory_file(h->fds[0], &file_size);
     if (seals < 0)
         return "the arena is not a memfd";
@@ -151,7 +156,7 @@ const char *vgr_handover_receive(struct vgr_handover *h, int conn, const struct 
     if (boot->client == VGR_BOOT_BROKER)
         return m.broker.size != boot->arena_size ? "its message is malformed"
                                                  : check_broker(h, &m.broker);
-    return check_direct(h, boot->arena_size);
+    return check_direct(h, conn, boot->arena_size);
 }
 
 void vgr_handover_refuse(int conn, const char *why)

@@ -138,6 +138,19 @@ static void broker_may_come_back(void **state)
     open_pages(3);
 }
 
+/* Has the broker shown a worker to the bridge? */
+static bool has_pidfd(void)
+{
+    char link[64], name[64] = "";
+    bool found = false;
+
+    for (int fd = 3; fd < FILES && !found; fd++) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        found = readlink(link, name, sizeof(name) - 1) > 0 && strstr(name, "pidfd");
+    }
+    return found;
+}
+
 /* A broker that dies takes its workers with it, but its connections end before they do. */
 static void a_worker_outlives_its_broker(void **state)
 {
@@ -147,6 +160,7 @@ static void a_worker_outlives_its_broker(void **state)
 
     open_pages(1);
     assert_int_equal(workers(&worker), 1);
+    UNTIL_TRUE(has_pidfd());
     assert_int_equal(ptrace(PTRACE_SEIZE, worker, NULL, PTRACE_O_TRACEEXIT),
                      0); /* it stays there */
     end_broker();

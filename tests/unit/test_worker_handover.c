@@ -6,10 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/line.h"
@@ -128,6 +132,55 @@ static void a_direct_client_hands_over_one_file(void **state)
     assert_non_null(vgr_handover_receive(&f->h, f->sock[1], &f->boot));
 }
 
+/* A service of the host's, in a process of its own. Returns a connection to it. */
+static int connect_service(pid_t *service)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ready[2], fd;
+    char byte;
+
+    snprintf(addr.sun_path + 1, sizeof(addr.sun_path) - 1, "vgr-test-%d", (int)getpid());
+    assert_int_equal(bind(l, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(pipe(ready), 0);
+    *service = fork();
+    assert_true(*service >= 0);
+    if (!*service) {
+        if (listen(l, 1) || write(ready[1], "", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    close(l);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    return fd;
+}
+
+/* The worker's bytes would come there with the worker's credentials. */
+static void a_line_to_somebody_else_is_refused(void **state)
+{
+    struct vgr_submit open = {.magic = VGR_MAGIC, .op = VGR_SUBMIT_OPEN, .size = PAGES * PAGE};
+    struct fixture *f = *state;
+    const char *why;
+    pid_t service;
+
+    f->boot = (struct vgr_boot){.client = VGR_BOOT_DIRECT, .arena_size = open.size};
+    assert_int_equal(fcntl(f->fds[2], F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    close(f->fds[0]);
+    close(f->fds[1]);
+    f->fds[0] = dup(f->fds[2]);
+    f->fds[1] = connect_service(&service);
+    assert_int_equal(send_fds(f->sock[0], &open, sizeof(open), f->fds, 2), sizeof(open));
+    why = vgr_handover_receive(&f->h, f->sock[1], &f->boot);
+    assert_non_null(why);
+    assert_non_null(strstr(why, "of the client's own"));
+    kill(service, SIGKILL);
+    waitpid(service, NULL, 0);
+}
+
 static void the_client_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -218,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(arena_is_made_of_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(a_direct_client_hands_over_one_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_line_to_somebody_else_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_client_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_runs_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_messages_are_refused, setup, teardown),
