@@ -154,7 +154,6 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     struct vgr_gpu *gpu = c->gpu;
     struct vgr_resource *res = c->arena;
     char text[128];
-    bool last;
 
     close_line(c);
     c->arena = NULL;
@@ -168,14 +167,11 @@ static void worker_exited(struct vgr_worker *w, const char *reason)
     forget_page(c);
     if (res)
         vgr_resource_unused(gpu, res);
-    last = c->destroyed && !--gpu->n_dying;
-    if (last)
-        vgr_gpu_none_dying(gpu);
     vgr_vq_notify(gpu->vq);
-    if (c->destroyed)
-        context_free(c);
-    if (last)
-        gpu->idle(gpu);
+    if (!c->destroyed)
+        return;
+    context_free(c);
+    vgr_gpu_one_gone(gpu);
 }
 
 void vgr_context_fail(struct vgr_context *c, enum vgr_error error, const char *text)

@@ -91,7 +91,7 @@ void vgr_gpu_release(struct vgr_gpu *gpu, struct vgr_held *held)
     vgr_vq_push(gpu->vq, held->head, held->len);
 }
 
-void vgr_gpu_none_dying(struct vgr_gpu *gpu)
+static void release_late(struct vgr_gpu *gpu)
 {
     struct vgr_late *late;
 
@@ -100,6 +100,15 @@ void vgr_gpu_none_dying(struct vgr_gpu *gpu)
         vgr_gpu_release(gpu, &late->held);
         free(late);
     }
+}
+
+void vgr_gpu_one_gone(struct vgr_gpu *gpu)
+{
+    if (--gpu->n_dying)
+        return;
+    release_late(gpu);
+    vgr_vq_notify(gpu->vq);
+    gpu->idle(gpu);
 }
 
 void vgr_resource_unused(struct vgr_gpu *gpu, struct vgr_resource *res)
@@ -445,10 +454,23 @@ void vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_
     gpu->resources.limit = VGR_GPU_MAX_RESOURCES;
 }
 
+static void grace_ended(struct vgr_timer *t)
+{
+    vgr_gpu_one_gone(vgr_container_of(t, struct vgr_gpu, grace));
+}
+
+void vgr_gpu_adopt(struct vgr_gpu *gpu)
+{
+    gpu->adopted = true;
+    gpu->n_dying++;
+    vgr_timer_set(gpu->loop, &gpu->grace, VGR_GPU_GRACE_MS, grace_ended);
+}
+
 void vgr_gpu_finish(struct vgr_gpu *gpu)
 {
     vgr_gpu_reset(gpu, "vgr-device ended");
     vgr_timer_stop(&gpu->timer);
+    vgr_timer_stop(&gpu->grace);
 }
 
 void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
@@ -456,7 +478,7 @@ void vgr_gpu_reset(struct vgr_gpu *gpu, const char *why)
     struct vgr_table_node *n;
 
     gpu->adopted = false; /* the driver begins anew */
-    vgr_gpu_none_dying(gpu);
+    release_late(gpu);
     while ((n = vgr_table_next(&gpu->contexts, NULL))) {
         struct vgr_context *c = vgr_container_of(n, struct vgr_context, node);
 

@@ -44,6 +44,7 @@
 #define VGR_GPU_MAX_PAGE_RUNS (1u << 20) /* of a VM, all resources together: 16 MiB here */
 #define VGR_GPU_MAX_ENTRIES   (1u << 20) /* of one page list, however few runs they make */
 #define VGR_GPU_HOLD_MS       1000u
+#define VGR_GPU_GRACE_MS      1000u
 
 struct vgr_gpu;
 struct vgr_context;
@@ -79,7 +80,7 @@ struct vgr_gpu_record {
 struct vgr_gpu {
     struct vgr_gpu_record *record; /* shared with a successor, NULL: none; the owner's to set */
     struct vgr_log_limit log;      /* of lines that the guest can provoke */
-    bool adopted;                  /* the driver began with a front that died; the owner's to set */
+    bool adopted;                  /* the driver began with a front that died */
     struct vgr_loop *loop;
     struct vgr_worker_pool *pool;
     const struct vgr_guestmem *mem;
@@ -89,9 +90,10 @@ struct vgr_gpu {
     struct vgr_context *places[VGR_GPU_MAX_CONTEXTS]; /* attach.h's: of those in the table */
     struct vgr_table resources;
     uint32_t n_page_runs;
-    unsigned n_dying;                  /* contexts that are gone but for their worker process */
+    unsigned n_dying; /* contexts that are gone but for their worker process, and a dead front */
     struct vgr_late *late;             /* answers that wait until there are none */
     struct vgr_timer timer;            /* ends the holding of fences */
+    struct vgr_timer grace;            /* until a dead front's workers count as gone, too */
     void (*idle)(struct vgr_gpu *gpu); /* called when n_dying becomes 0 */
 };
 
@@ -102,6 +104,10 @@ void vgr_gpu_init(struct vgr_gpu *gpu, struct vgr_loop *loop, struct vgr_worker_
 
 /* After vgr_worker_pool_finish(): workers are gone. */
 void vgr_gpu_finish(struct vgr_gpu *gpu);
+
+/* The driver began with a front that has died: what it names and we do not know was there. The workers of that one
+ * are about to be gone; for VGR_GPU_GRACE_MS they count as dying. */
+void vgr_gpu_adopt(struct vgr_gpu *gpu);
 
 /* Serves one chain of the control queue and pushes or holds it. */
 void vgr_gpu_command(struct vgr_gpu *gpu, struct vgr_chain *c);
@@ -121,8 +127,8 @@ void vgr_gpu_memory_removed(struct vgr_gpu *gpu);
 /* Gives a held chain back to the guest. No-op if nothing is held. Notifying is the caller's. */
 void vgr_gpu_release(struct vgr_gpu *gpu, struct vgr_held *held);
 
-/* n_dying has become 0. Notifying is the caller's. */
-void vgr_gpu_none_dying(struct vgr_gpu *gpu);
+/* One of n_dying is gone. With the last of them, what waited for that is answered. */
+void vgr_gpu_one_gone(struct vgr_gpu *gpu);
 
 /* The worker on the resource's pages is gone: does what was waiting for that. May free it. */
 void vgr_resource_unused(struct vgr_gpu *gpu, struct vgr_resource *res);

@@ -235,7 +235,8 @@ int vgr_vhost_set_keeper(struct vgr_vhost *v, struct vgr_keep *keep, struct vgr_
         conn_forget(v);
     if (err)
         return err == -ECONNRESET ? 0 : err;
-    v->gpu.adopted = v->queues[0].resume;
+    if (v->queues[0].resume)
+        vgr_gpu_adopt(&v->gpu);
     vgr_info("VM taken over from a vgr-device that has ended, with %u contexts, which are gone",
              vgr_context_adopt(&v->gpu, "vgr-device on the host has ended"));
     for (int i = 0; i < VGR_VHOST_QUEUES; i++)

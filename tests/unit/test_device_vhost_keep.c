@@ -169,7 +169,10 @@ static void successor_goes_on(void **state)
     assert_false(disconnected(f));
     /* What was the former one's is given back without a word, and everything begins anew. */
     assert_int_equal(ask(f, VGR_GPU_CTX_DETACH_RESOURCE, 1, id, sizeof(id)), VGR_GPU_OK);
+    assert_int_equal(f->v.gpu.n_dying,
+                     1); /* but not pages that a worker of the former one may still have */
     assert_int_equal(ask(f, VGR_GPU_DETACH_BACKING, 1, id, sizeof(id)), VGR_GPU_OK);
+    assert_int_equal(f->v.gpu.n_dying, 0);
     assert_int_equal(ask(f, VGR_GPU_RESOURCE_UNREF, 1, id, sizeof(id)), VGR_GPU_OK);
     assert_int_equal(ask(f, VGR_GPU_CTX_DESTROY, 1, NULL, 0), VGR_GPU_OK);
     memset(ctl, 0, sizeof(*ctl));
