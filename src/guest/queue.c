@@ -214,23 +214,34 @@ void vgr_queue_sent(struct vgr_queue *q, uint32_t block, uint64_t len, uint64_t 
         await_last(q);
 }
 
-void vgr_queue_get_later(struct vgr_queue *q, uint32_t block, uint32_t off, uint32_t len,
-                         uint64_t seq, void *dst)
+/* Makes room for one more pending get. Returns false if the connection failed. */
+static bool make_pending_room(struct vgr_queue *q)
 {
-    if (!seq) {
-        memset(dst, 0, len);
-        return;
-    }
-    vgr_heap_sent(&q->heap, block, seq, true);
     while (q->pending_next - q->pending_first == VGR_QUEUE_PENDING) {
         vgr_queue_publish(q);
         vgr_count(q->conn->counters.stalls, 1);
-        vgr_queue_reach(q, q->pending[q->pending_first % VGR_QUEUE_PENDING].seq);
+        if (!vgr_queue_reach(q, q->pending[q->pending_first % VGR_QUEUE_PENDING].seq))
+            return false;
         vgr_queue_drain(q);
     }
+    return true;
+}
+
+uint64_t vgr_queue_get(struct vgr_queue *q, void *cmd, uint32_t len, uint32_t block, uint32_t off,
+                       uint32_t n, void *dst)
+{
+    /* In this order: a get that has a number when the queue is drained counts as delivered. */
+    uint64_t seq = make_pending_room(q) ? vgr_queue_push(q, cmd, len, NULL, 0) : 0;
+
+    if (!seq) {
+        memset(dst, 0, n);
+        return 0;
+    }
+    vgr_heap_sent(&q->heap, block, seq, true);
     q->pending[q->pending_next++ % VGR_QUEUE_PENDING] =
-        (struct vgr_pending){.dst = dst, .seq = seq, .off = off, .len = len, .block = block};
-    vgr_count(q->conn->counters.download_bytes, len);
+        (struct vgr_pending){.dst = dst, .seq = seq, .off = off, .len = n, .block = block};
+    vgr_count(q->conn->counters.download_bytes, n);
+    return seq;
 }
 
 void vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq)
