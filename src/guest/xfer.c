@@ -152,17 +152,19 @@ uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows r, void *data)
         for (size_t at = 0; at < r.size; at += piece) {
             size_t len = r.size - at < piece ? r.size - at : piece;
 
-            if (ok) {
-                seq = get_piece(q, &r, offset + at, row + at, len);
-                ok = seq != 0;
-            }
-            if (!ok)
+            uint64_t sent = ok ? get_piece(q, &r, offset + at, row + at, len) : 0;
+
+            ok = sent != 0;
+            if (ok)
+                seq = sent;
+            else
                 memset(row + at, 0, len);
         }
     }
     if (locked)
         vgr_queue_unlock(q);
-    return ok ? seq : 0;
+    /* Also after a failure: what was sent before it is still to be waited for. */
+    return seq;
 }
 
 void vgr_xfer_memset(struct vgr_queue *q, struct vgr_rows r, uint8_t value)

@@ -80,10 +80,45 @@ static void more_rows_than_may_be_pending_are_read(void **state)
     }
 }
 
+static void data_or_zeros(uint64_t seq)
+{
+    assert_true(!seq || !vgr_queue_wait(queue, seq));
+    assert_int_equal(count(LARGE, FAKE_DATA) + count(LARGE, 0), LARGE);
+    assert_true(count(LARGE, 0) > 0);
+    nothing_comes_late(LARGE);
+}
+
+static void a_host_that_ends_in_mid_download_leaves_zeros(void **state)
+{
+    host.last = 3;
+    data_or_zeros(download(1, LARGE));
+    assert_int_equal(host.ran[VGR_CMD_GET], 3);
+}
+
+static void a_host_that_ends_before_all_rows_are_sent_leaves_zeros(void **state)
+{
+    host.last = 3;
+    data_or_zeros(download(LARGE / ROW, ROW));
+}
+
+static void a_host_that_has_ended_leaves_zeros(void **state)
+{
+    host.last = 3;
+    assert_false(vgr_queue_wait(queue, download(1, LARGE)));
+    memset(out, STALE, sizeof(out));
+    assert_int_equal(download(1, LARGE), 0);
+    assert_int_equal(count(LARGE, 0), LARGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(more_rows_than_may_be_pending_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_host_that_ends_in_mid_download_leaves_zeros, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_host_that_ends_before_all_rows_are_sent_leaves_zeros,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_host_that_has_ended_leaves_zeros, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
