@@ -214,7 +214,8 @@ void vgr_queue_sent(struct vgr_queue *q, uint32_t block, uint64_t len, uint64_t 
         await_last(q);
 }
 
-/* Makes room for one more pending get. Returns false if the connection failed. */
+/* Makes room for one more pending get. Returns false if there may be none: the connection failed, and
+ * once a drain has seen that, nobody waits, and so drains, any more. */
 static bool make_pending_room(struct vgr_queue *q)
 {
     while (q->pending_next - q->pending_first == VGR_QUEUE_PENDING) {
@@ -224,7 +225,7 @@ static bool make_pending_room(struct vgr_queue *q)
             return false;
         vgr_queue_drain(q);
     }
-    return true;
+    return __atomic_load_n(&q->drained, __ATOMIC_RELAXED) != UINT64_MAX;
 }
 
 uint64_t vgr_queue_get(struct vgr_queue *q, void *cmd, uint32_t len, uint32_t block, uint32_t off,

@@ -76,7 +76,7 @@ struct vgr_queue {
     uint64_t ran;     /* atomic; the graph run pushed last */
     uint64_t done;    /* atomic; highest number known to be complete */
     uint64_t drained; /* atomic; gets up to here are delivered: none has a number and is not pending
-                         when it is written */
+                         when it is written. UINT64_MAX: all, the connection failed */
     uint64_t armed;   /* with sleep_lock: the number to be woken for, 0: none */
     struct vgr_waitplan plan;
 };

@@ -110,6 +110,19 @@ static void a_host_that_has_ended_leaves_zeros(void **state)
     assert_int_equal(count(LARGE, 0), LARGE);
 }
 
+/* As another thread would that finds the host dead meanwhile. */
+static void fail_connection(void)
+{
+    vgr_conn_fail(conn, "for the test");
+}
+
+static void a_connection_that_another_thread_fails_leaves_zeros(void **state)
+{
+    host.worked = fail_connection;
+    data_or_zeros(download(1, LARGE));
+    assert_true(host.ran[VGR_CMD_GET] > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +132,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_host_that_ends_before_all_rows_are_sent_leaves_zeros,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_host_that_has_ended_leaves_zeros, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_connection_that_another_thread_fails_leaves_zeros, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
