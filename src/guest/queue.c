@@ -125,20 +125,25 @@ void vgr_queue_publish_early(struct vgr_queue *q)
 /* Room for `size` bytes in the ring, waiting for it if need be. */
 static void *reserve(struct vgr_queue *q, uint32_t size)
 {
+    uint64_t until = 0;
     void *p;
 
     while (!(p = vgr_ring_reserve(&q->ring, size))) {
         uint64_t done = vgr_ring_done(&q->ring);
 
+        /* Once all commands are done, all have been taken from the ring. */
         if (size > q->ring.size / 4 || vgr_ring_room(&q->ring, size) == -EPROTO ||
-            done > q->ring.seq) {
+            done > q->ring.seq || until == q->ring.seq) {
             vgr_conn_fail(q->conn, "the ring is out of order");
             return NULL;
         }
-        /* Wait for half of what is on its way, so that the worker does not run dry meanwhile. */
+        /* Wait for half of what is on its way, so that the worker does not run dry meanwhile, and
+         * for more each time, whatever the host says. */
         vgr_queue_publish(q);
         vgr_count(q->conn->counters.stalls, 1);
-        if (!vgr_queue_reach(q, done + (q->ring.seq - done + 1) / 2))
+        done = done < until ? until : done;
+        until = done + (q->ring.seq - done + 1) / 2;
+        if (!vgr_queue_reach(q, until))
             return NULL;
     }
     return p;
@@ -184,7 +189,7 @@ void *vgr_queue_alloc(struct vgr_queue *q, uint64_t len, uint32_t *off, uint32_t
     uint64_t at;
     int err;
 
-    vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_RELAXED));
+    vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_ACQUIRE));
     while ((err = vgr_heap_alloc(&q->heap, len, &at, block))) {
         if (err != -EAGAIN)
             return NULL;
@@ -195,7 +200,7 @@ void *vgr_queue_alloc(struct vgr_queue *q, uint64_t len, uint32_t *off, uint32_t
         if (!vgr_queue_reach(q, vgr_heap_mark(&q->heap)))
             return NULL;
         vgr_queue_drain(q);
-        vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_RELAXED));
+        vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_ACQUIRE));
     }
     *off = (uint32_t)at;
     return q->conn->transport.arena + at;
@@ -270,7 +275,7 @@ uint64_t vgr_queue_mark(struct vgr_queue *q)
 
 void vgr_queue_drain(struct vgr_queue *q)
 {
-    uint64_t done = __atomic_load_n(&q->done, __ATOMIC_RELAXED);
+    uint64_t done = __atomic_load_n(&q->done, __ATOMIC_ACQUIRE);
     bool failed = vgr_conn_failed(q->conn);
 
     while (q->pending_first != q->pending_next) {
