@@ -250,13 +250,14 @@ uint64_t vgr_queue_get(struct vgr_queue *q, void *cmd, uint32_t len, uint32_t bl
     return seq;
 }
 
-void vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq)
+uint64_t vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq)
 {
     struct vgr_cmd_queue_wait cmd = {
         .h.op = VGR_CMD_QUEUE_WAIT, .queue = other->number, .seq = seq};
 
-    if (seq > __atomic_load_n(&other->done, __ATOMIC_RELAXED))
-        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    if (seq <= __atomic_load_n(&other->done, __ATOMIC_RELAXED))
+        return 0;
+    return vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
 }
 
 uint64_t vgr_queue_mark(struct vgr_queue *q)

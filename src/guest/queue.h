@@ -122,8 +122,9 @@ void vgr_queue_publish(struct vgr_queue *q);
 void vgr_queue_publish_early(struct vgr_queue *q);
 
 /* What is pushed from here on comes after command `seq` of another queue of the connection, which is
- * visible (vgr_queue_mark()). */
-void vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq);
+ * visible (vgr_queue_mark()). Returns the number of the command that waits for it, 0: it is done, or
+ * the connection failed. */
+uint64_t vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq);
 
 /* Without `lock`: makes everything visible and returns the number of the last command, 0 if the
  * connection failed. */
