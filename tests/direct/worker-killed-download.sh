@@ -15,8 +15,8 @@ for when in before during behind; do
         last=''
         while read -r -u "${COPROC[0]}" line; do
             case $line in
-            kill) kill -KILL "$(workers)" && echo done >&"${COPROC[1]}" ;;
-            stop) kill -STOP "$(workers)" && echo done >&"${COPROC[1]}" ;;
+            kill) kill -KILL "$(workers)" && echo ok >&"${COPROC[1]}" ;;
+            stop) kill -STOP "$(workers)" && echo ok >&"${COPROC[1]}" ;;
             *) last=$line ;;
             esac
         done
