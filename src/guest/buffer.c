@@ -196,10 +196,8 @@ static uint32_t alloc_on_host(struct vgr_queue *q, struct vgr_device *d, size_t 
     if (!vgr_queue_lock(q))
         return 0;
     cmd.buffer = vgr_handles_take(&q->buffers);
-    if (cmd.buffer && vgr_queue_alloc(q, sizeof(reply), &cmd.reply_off, &block)) {
-        seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
-        vgr_queue_get_later(q, block, cmd.reply_off, sizeof(reply), seq, &reply);
-    }
+    if (cmd.buffer && vgr_queue_alloc(q, sizeof(reply), &cmd.reply_off, &block))
+        seq = vgr_queue_get(q, &cmd, sizeof(cmd), block, cmd.reply_off, sizeof(reply), &reply);
     vgr_queue_unlock(q);
     if (!cmd.buffer)
         vgr_say_error("%s: no more than %u buffers at once", d->name, q->buffers.max);

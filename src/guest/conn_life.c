@@ -103,6 +103,14 @@ static void in_child(void)
     pthread_mutex_unlock(&lock);
 }
 
+static void when_loaded(void) __attribute__((constructor));
+
+/* Not later: the child of a fork() during the first opening would find the lock held for ever. */
+static void when_loaded(void)
+{
+    pthread_atfork(before_fork, in_parent, in_child);
+}
+
 /* ---- Hosts ---- */
 
 static time_t now_s(void)
@@ -123,8 +131,6 @@ static void open_hosts(void)
         h->current = open_one(h);
         n_hosts += h->current != NULL;
     }
-    if (n_hosts)
-        pthread_atfork(before_fork, in_parent, in_child);
 }
 
 unsigned vgr_hosts_find(void)

@@ -56,9 +56,9 @@ static bool ask_host(struct vgr_queue *queue, const struct vgr_question *q,
         memcpy(p, q->tensor, len);
         cmd.data_off = off;
         cmd.reply_off = off + len; /* records are multiples of 8 */
-        seq = vgr_queue_push(queue, &cmd, sizeof(cmd), NULL, 0);
         vgr_count(queue->conn->counters.upload_bytes, len);
-        vgr_queue_get_later(queue, block, cmd.reply_off, sizeof(*answer), seq, answer);
+        seq =
+            vgr_queue_get(queue, &cmd, sizeof(cmd), block, cmd.reply_off, sizeof(*answer), answer);
     }
     vgr_queue_unlock(queue);
     return seq && vgr_queue_wait(queue, seq);
@@ -170,10 +170,8 @@ static void device_get_memory(ggml_backend_dev_t dev, size_t *free, size_t *tota
     uint64_t seq = 0;
 
     if (q && vgr_queue_lock(q)) {
-        if (vgr_queue_alloc(q, sizeof(reply), &cmd.reply_off, &block)) {
-            seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
-            vgr_queue_get_later(q, block, cmd.reply_off, sizeof(reply), seq, &reply);
-        }
+        if (vgr_queue_alloc(q, sizeof(reply), &cmd.reply_off, &block))
+            seq = vgr_queue_get(q, &cmd, sizeof(cmd), block, cmd.reply_off, sizeof(reply), &reply);
         vgr_queue_unlock(q);
     }
     if (seq)

@@ -116,9 +116,8 @@ static bool ask(struct vgr_orders *o, struct vgr_queue *q, const struct vgr_grap
             memcpy(p, g->scratch.payload, len);
             cmd.data_off = off;
             cmd.reply_off = off + len; /* header and records are multiples of 8 */
-            seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
             vgr_count(q->conn->counters.upload_bytes, len);
-            vgr_queue_get_later(q, block, cmd.reply_off, reply_len, seq, reply);
+            seq = vgr_queue_get(q, &cmd, sizeof(cmd), block, cmd.reply_off, reply_len, reply);
         }
         vgr_queue_unlock(q);
     }

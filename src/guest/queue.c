@@ -125,20 +125,25 @@ void vgr_queue_publish_early(struct vgr_queue *q)
 /* Room for `size` bytes in the ring, waiting for it if need be. */
 static void *reserve(struct vgr_queue *q, uint32_t size)
 {
+    uint64_t until = 0;
     void *p;
 
     while (!(p = vgr_ring_reserve(&q->ring, size))) {
         uint64_t done = vgr_ring_done(&q->ring);
 
+        /* Once all commands are done, all have been taken from the ring. */
         if (size > q->ring.size / 4 || vgr_ring_room(&q->ring, size) == -EPROTO ||
-            done > q->ring.seq) {
+            done > q->ring.seq || until == q->ring.seq) {
             vgr_conn_fail(q->conn, "the ring is out of order");
             return NULL;
         }
-        /* Wait for half of what is on its way, so that the worker does not run dry meanwhile. */
+        /* Wait for half of what is on its way, so that the worker does not run dry meanwhile, and
+         * for more each time, whatever the host says. */
         vgr_queue_publish(q);
         vgr_count(q->conn->counters.stalls, 1);
-        if (!vgr_queue_reach(q, done + (q->ring.seq - done + 1) / 2))
+        done = done < until ? until : done;
+        until = done + (q->ring.seq - done + 1) / 2;
+        if (!vgr_queue_reach(q, until))
             return NULL;
     }
     return p;
@@ -184,7 +189,7 @@ void *vgr_queue_alloc(struct vgr_queue *q, uint64_t len, uint32_t *off, uint32_t
     uint64_t at;
     int err;
 
-    vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_RELAXED));
+    vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_ACQUIRE));
     while ((err = vgr_heap_alloc(&q->heap, len, &at, block))) {
         if (err != -EAGAIN)
             return NULL;
@@ -195,7 +200,7 @@ void *vgr_queue_alloc(struct vgr_queue *q, uint64_t len, uint32_t *off, uint32_t
         if (!vgr_queue_reach(q, vgr_heap_mark(&q->heap)))
             return NULL;
         vgr_queue_drain(q);
-        vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_RELAXED));
+        vgr_heap_reclaim(&q->heap, __atomic_load_n(&q->done, __ATOMIC_ACQUIRE));
     }
     *off = (uint32_t)at;
     return q->conn->transport.arena + at;
@@ -214,32 +219,45 @@ void vgr_queue_sent(struct vgr_queue *q, uint32_t block, uint64_t len, uint64_t 
         await_last(q);
 }
 
-void vgr_queue_get_later(struct vgr_queue *q, uint32_t block, uint32_t off, uint32_t len,
-                         uint64_t seq, void *dst)
+/* Makes room for one more pending get. Returns false if there may be none: the connection failed, and
+ * once a drain has seen that, nobody waits, and so drains, any more. */
+static bool make_pending_room(struct vgr_queue *q)
 {
-    if (!seq) {
-        memset(dst, 0, len);
-        return;
-    }
-    vgr_heap_sent(&q->heap, block, seq, true);
     while (q->pending_next - q->pending_first == VGR_QUEUE_PENDING) {
         vgr_queue_publish(q);
         vgr_count(q->conn->counters.stalls, 1);
-        vgr_queue_reach(q, q->pending[q->pending_first % VGR_QUEUE_PENDING].seq);
+        if (!vgr_queue_reach(q, q->pending[q->pending_first % VGR_QUEUE_PENDING].seq))
+            return false;
         vgr_queue_drain(q);
     }
-    q->pending[q->pending_next++ % VGR_QUEUE_PENDING] =
-        (struct vgr_pending){.dst = dst, .seq = seq, .off = off, .len = len, .block = block};
-    vgr_count(q->conn->counters.download_bytes, len);
+    return __atomic_load_n(&q->drained, __ATOMIC_RELAXED) != UINT64_MAX;
 }
 
-void vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq)
+uint64_t vgr_queue_get(struct vgr_queue *q, void *cmd, uint32_t len, uint32_t block, uint32_t off,
+                       uint32_t n, void *dst)
+{
+    /* In this order: a get that has a number when the queue is drained counts as delivered. */
+    uint64_t seq = make_pending_room(q) ? vgr_queue_push(q, cmd, len, NULL, 0) : 0;
+
+    if (!seq) {
+        memset(dst, 0, n);
+        return 0;
+    }
+    vgr_heap_sent(&q->heap, block, seq, true);
+    q->pending[q->pending_next++ % VGR_QUEUE_PENDING] =
+        (struct vgr_pending){.dst = dst, .seq = seq, .off = off, .len = n, .block = block};
+    vgr_count(q->conn->counters.download_bytes, n);
+    return seq;
+}
+
+uint64_t vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq)
 {
     struct vgr_cmd_queue_wait cmd = {
         .h.op = VGR_CMD_QUEUE_WAIT, .queue = other->number, .seq = seq};
 
-    if (seq > __atomic_load_n(&other->done, __ATOMIC_RELAXED))
-        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    if (seq <= __atomic_load_n(&other->done, __ATOMIC_RELAXED))
+        return 0;
+    return vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
 }
 
 uint64_t vgr_queue_mark(struct vgr_queue *q)
@@ -258,7 +276,7 @@ uint64_t vgr_queue_mark(struct vgr_queue *q)
 
 void vgr_queue_drain(struct vgr_queue *q)
 {
-    uint64_t done = __atomic_load_n(&q->done, __ATOMIC_RELAXED);
+    uint64_t done = __atomic_load_n(&q->done, __ATOMIC_ACQUIRE);
     bool failed = vgr_conn_failed(q->conn);
 
     while (q->pending_first != q->pending_next) {

@@ -75,7 +75,8 @@ struct vgr_queue {
     uint64_t sent;    /* atomic; ring.seq for those without the lock */
     uint64_t ran;     /* atomic; the graph run pushed last */
     uint64_t done;    /* atomic; highest number known to be complete */
-    uint64_t drained; /* atomic; pending gets up to here are delivered */
+    uint64_t drained; /* atomic; gets up to here are delivered: none has a number and is not pending
+                         when it is written. UINT64_MAX: all, the connection failed */
     uint64_t armed;   /* with sleep_lock: the number to be woken for, 0: none */
     struct vgr_waitplan plan;
 };
@@ -98,18 +99,20 @@ void vgr_queue_unlock(struct vgr_queue *q);
 uint64_t vgr_queue_push(struct vgr_queue *q, void *cmd, uint32_t len, const void *data, uint32_t n);
 
 /* Allocates a heap block; waits for room if need be. Returns its address, NULL if the connection
- * failed or the block can never fit. Must be followed by vgr_queue_sent() or vgr_queue_get_later()
- * before the lock is dropped or the next block is allocated. */
+ * failed or the block can never fit. Must be followed by vgr_queue_sent() or vgr_queue_get() before
+ * the lock is dropped or the next block is allocated. */
 void *vgr_queue_alloc(struct vgr_queue *q, uint64_t len, uint32_t *off, uint32_t *block);
 
 /* The block belongs to the worker until command `seq` is done. `seq` 0 (the push failed) is
  * allowed. */
 void vgr_queue_sent(struct vgr_queue *q, uint32_t block, uint64_t len, uint64_t seq);
 
-/* As vgr_queue_sent(), and the `len` bytes at arena offset `off` in the block are then copied to
- * `dst`, which must stay valid until a wait for `seq` has returned. */
-void vgr_queue_get_later(struct vgr_queue *q, uint32_t block, uint32_t off, uint32_t len,
-                         uint64_t seq, void *dst);
+/* Pushes the record `cmd` of `len` bytes as vgr_queue_push() does. The block belongs to the worker
+ * until the command is done; the `n` bytes at arena offset `off` in the block are then copied to
+ * `dst`, which must stay valid until a wait for the returned number has returned. Waits for room
+ * among the pending gets if need be. Returns 0 if the connection failed: `dst` is zeros then. */
+uint64_t vgr_queue_get(struct vgr_queue *q, void *cmd, uint32_t len, uint32_t block, uint32_t off,
+                       uint32_t n, void *dst);
 
 /* Makes everything pushed visible and wakes the worker if it sleeps. */
 void vgr_queue_publish(struct vgr_queue *q);
@@ -119,8 +122,9 @@ void vgr_queue_publish(struct vgr_queue *q);
 void vgr_queue_publish_early(struct vgr_queue *q);
 
 /* What is pushed from here on comes after command `seq` of another queue of the connection, which is
- * visible (vgr_queue_mark()). */
-void vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq);
+ * visible (vgr_queue_mark()). Returns the number of the command that waits for it, 0: it is done, or
+ * the connection failed. */
+uint64_t vgr_queue_after(struct vgr_queue *q, const struct vgr_queue *other, uint64_t seq);
 
 /* Without `lock`: makes everything visible and returns the number of the last command, 0 if the
  * connection failed. */

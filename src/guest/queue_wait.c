@@ -31,9 +31,10 @@ static bool plausible(const struct vgr_queue *q, uint64_t done)
     return done <= __atomic_load_n(&q->sent, __ATOMIC_RELAXED);
 }
 
+/* Whoever reads q->done sees what the host wrote before it said so, also if another thread looked. */
 static bool reached(struct vgr_queue *q, uint64_t seq)
 {
-    uint64_t known = __atomic_load_n(&q->done, __ATOMIC_RELAXED), done;
+    uint64_t known = __atomic_load_n(&q->done, __ATOMIC_ACQUIRE), done;
 
     if (known >= seq)
         return true;
@@ -42,7 +43,7 @@ static bool reached(struct vgr_queue *q, uint64_t seq)
         return false;
     /* Another thread may have stored a higher one: never go back. */
     while (known < done && !__atomic_compare_exchange_n(&q->done, &known, done, true,
-                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+                                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
     }
     return true;
 }

@@ -2,7 +2,7 @@
  *
  * The registry entry: the library's only way in.
  *
- * Loading the library does nothing. Counting its devices, which GGML does at once, opens the
+ * Loading the library opens nothing. Counting its devices, which GGML does at once, opens the
  * connections. Where there is nothing to connect to there are no devices, and the program never
  * notices that the library exists.
  */
@@ -44,10 +44,14 @@ static void in_child(void)
         vgr_device_forked(&devices[i]);
 }
 
+/* The child of a fork() in the middle of this begins anew. */
 static void find_devices(void)
 {
-    unsigned n = vgr_hosts_find();
+    unsigned n;
 
+    n_devices = 0;
+    pthread_atfork(NULL, NULL, in_child);
+    n = vgr_hosts_find();
     for (unsigned h = 0; h < n; h++) {
         struct vgr_conn *c = vgr_conn_hold(vgr_host_at(h));
 
@@ -55,8 +59,6 @@ static void find_devices(void)
             vgr_device_init(&devices[n_devices], c, i, n_devices, &the_reg);
         vgr_conn_release(c);
     }
-    if (n_devices)
-        pthread_atfork(NULL, NULL, in_child);
 }
 
 static size_t reg_get_device_count(ggml_backend_reg_t reg)

@@ -5,8 +5,9 @@
  * The device's queue keeps the order of all that it is sent, so a stream remembers only the number of
  * its last command whose effect the program can see: a computation, a copy, a download, or an upload
  * that is read from a host buffer. Other uploads do not count, their data is taken before the call
- * returns. synchronize() with nothing outstanding
- * is then free, which matters: GGML's scheduler calls it many times per graph.
+ * returns. synchronize() with nothing outstanding is then free, which matters: GGML's scheduler calls
+ * it many times per graph. To other streams uploads do count, so that for events there is another
+ * number.
  *
  * Before GGML gives memory to a graph, the host's device is asked in which order it likes its nodes
  * (order.h).
@@ -35,6 +36,7 @@ struct vgr_stream {
     uint16_t handle;
     bool complained; /* about a graph; once is enough */
     uint64_t last;   /* the last command to wait for */
+    uint64_t upload; /* the last upload, or a later command of the queue */
     struct vgr_graphs graphs;
     struct vgr_orders orders;
 };
@@ -44,11 +46,18 @@ struct vgr_event {
     struct vgr_queue *queue;         /* of the stream, its connection held; NULL: never recorded */
     const struct vgr_stream *stream; /* compared only */
     uint16_t handle;                 /* of the stream */
-    uint64_t seq;
+    uint64_t seq;                    /* what the program waits for */
+    uint64_t order;                  /* what other streams wait for */
 };
 
 static ggml_guid guid = {0x76, 0x67, 0x72, 0x2d, 0x67, 0x67, 0x6d, 0x6c,
                          0x2d, 0x76, 0x69, 0x72, 0x74, 0x67, 0x70, 0x75};
+
+/* The last command that another stream may have to wait for. */
+static uint64_t order_of(const struct vgr_stream *s)
+{
+    return s->upload > s->last ? s->upload : s->last;
+}
 
 static const char *stream_get_name(ggml_backend_t backend)
 {
@@ -75,7 +84,8 @@ static void stream_free(ggml_backend_t backend)
     struct vgr_queue *q = s->queue;
     struct vgr_cmd_stream cmd = {.h.op = VGR_CMD_STREAM_CLOSE, .stream = s->handle};
 
-    stream_synchronize(backend);
+    /* Uploads included: the events of a closed stream are never waited for on the host. */
+    vgr_queue_wait(q, order_of(s));
     if (vgr_queue_lock(q)) {
         vgr_graph_drop_all(&s->graphs, q);
         vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
@@ -106,6 +116,15 @@ static void rows_of(const struct vgr_stream *s, const struct ggml_tensor *t, siz
     r->room = offset <= place.room ? place.room - offset : 0;
 }
 
+static void upload(struct vgr_stream *s, struct vgr_rows r, const void *data)
+{
+    uint64_t seq = vgr_xfer_set(s->queue, r, data);
+
+    if (seq)
+        s->last = seq;
+    s->upload = __atomic_load_n(&s->queue->sent, __ATOMIC_RELAXED);
+}
+
 static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, const void *data,
                                  size_t offset, size_t size, size_t n_copies, size_t stride_tensor,
                                  size_t stride_data)
@@ -113,12 +132,9 @@ static void stream_set_tensor_2d(ggml_backend_t backend, struct ggml_tensor *t, 
     struct vgr_stream *s = backend->context;
     struct vgr_rows r = {
         .size = size, .n = n_copies, .stride = stride_tensor, .pitch = stride_data, .borrow = true};
-    uint64_t seq;
 
     rows_of(s, t, offset, &r);
-    seq = vgr_xfer_set(s->queue, r, data);
-    if (seq)
-        s->last = seq;
+    upload(s, r, data);
 }
 
 static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tensor *t, void *data,
@@ -171,7 +187,7 @@ static bool stream_cpy_tensor(ggml_backend_t src_backend, ggml_backend_t dst_bac
         ggml_backend_synchronize(src_backend);
         rows_of(s, dst, 0, &r);
         if (r.buffer) {
-            vgr_xfer_set(s->queue, r, src->data);
+            upload(s, r, src->data);
             return true;
         }
     }
@@ -295,30 +311,33 @@ static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t eve
     e->stream = s;
     e->handle = s->handle;
     e->seq = s->last;
+    e->order = order_of(s);
 }
 
 static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event)
 {
-    const struct vgr_stream *s = backend->context;
+    struct vgr_stream *s = backend->context;
     const struct vgr_event *e = event->context;
     struct vgr_queue *q = s->queue;
+    uint64_t seq;
 
     struct vgr_cmd_stream_wait cmd = {
         .h.op = VGR_CMD_STREAM_WAIT, .stream = s->handle, .other = e->handle};
 
     /* What a connection that has failed was to compute is not waited for. */
-    if (!e->queue || e->queue->conn != q->conn || !e->seq || e->stream == s ||
-        e->seq <= __atomic_load_n(&e->queue->done, __ATOMIC_RELAXED))
+    if (!e->queue || e->queue->conn != q->conn || !e->order || e->stream == s ||
+        e->order <= __atomic_load_n(&e->queue->done, __ATOMIC_RELAXED))
         return;
     if (e->queue != q)
         vgr_queue_mark(e->queue); /* the event must be visible first */
     if (!vgr_queue_lock(q))
         return;
-    if (e->queue != q)
-        vgr_queue_after(q, e->queue, e->seq);
-    else
-        vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
+    seq = e->queue != q ? vgr_queue_after(q, e->queue, e->order)
+                        : vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
     vgr_queue_unlock(q);
+    /* Who waits for this stream waits for the other one, too. */
+    if (seq)
+        s->last = seq;
 }
 
 ggml_backend_event_t vgr_event_new(ggml_backend_dev_t dev)

@@ -125,13 +125,10 @@ static uint64_t get_piece(struct vgr_queue *q, const struct vgr_rows *r, uint64_
 {
     struct vgr_cmd_data cmd = command(r, VGR_CMD_GET, offset, len);
     uint32_t block;
-    uint64_t seq;
 
     if (!vgr_queue_alloc(q, len, &cmd.data_off, &block))
         return 0;
-    seq = vgr_queue_push(q, &cmd, sizeof(cmd), NULL, 0);
-    vgr_queue_get_later(q, block, cmd.data_off, (uint32_t)len, seq, data);
-    return seq;
+    return vgr_queue_get(q, &cmd, sizeof(cmd), block, cmd.data_off, (uint32_t)len, data);
 }
 
 uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows r, void *data)
@@ -155,17 +152,19 @@ uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows r, void *data)
         for (size_t at = 0; at < r.size; at += piece) {
             size_t len = r.size - at < piece ? r.size - at : piece;
 
-            if (ok) {
-                seq = get_piece(q, &r, offset + at, row + at, len);
-                ok = seq != 0;
-            }
-            if (!ok)
+            uint64_t sent = ok ? get_piece(q, &r, offset + at, row + at, len) : 0;
+
+            ok = sent != 0;
+            if (ok)
+                seq = sent;
+            else
                 memset(row + at, 0, len);
         }
     }
     if (locked)
         vgr_queue_unlock(q);
-    return ok ? seq : 0;
+    /* Also after a failure: what was sent before it is still to be waited for. */
+    return seq;
 }
 
 void vgr_xfer_memset(struct vgr_queue *q, struct vgr_rows r, uint8_t value)

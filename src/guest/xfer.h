@@ -35,8 +35,10 @@ struct vgr_rows {
  * last to read it (`borrow` only). */
 uint64_t vgr_xfer_set(struct vgr_queue *q, struct vgr_rows rows, const void *data);
 
-/* Starts downloads. `data` is filled in once vgr_queue_wait() for the returned number has returned;
- * 0: that failed, and data is all zeros. */
+/* Starts downloads. Returns the number of the last command that was sent, also if the connection
+ * failed after it, or 0 if none was sent: then `data` is zeros. The library writes to `data` until
+ * vgr_queue_wait() for that number has returned; what did not arrive by then is zeros, but for rows
+ * in a host buffer, which are as the host left them. */
 uint64_t vgr_xfer_get(struct vgr_queue *q, struct vgr_rows rows, void *data);
 
 /* Fills the rows, of which there is one, with `value`. */

@@ -6,13 +6,20 @@
  *                   what it makes; so does the parent, before, meanwhile and after
  *   forked daemon   says its process id and ends at once; its child then works, says its own, and waits for a
  *                   signal
+ *   forked silent   forks while another thread opens the first connection, to a socket of its own that never says
+ *                   anything: parent and child have no devices
+ *   forked opening  forks children while another thread opens the first connection: each has one device, and works
+ *                   with it
  *
  * The exit status says where it went wrong.
  */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,8 +156,87 @@ static int become_daemon(void)
     return 0;
 }
 
+/* ---- The first connection ---- */
+
+static ggml_backend_reg_t reg;
+
+/* Loads the plugin, which opens nothing. */
+static bool load(void)
+{
+    void *plugin = dlopen(getenv("GGML_BACKEND_PATH"), RTLD_NOW);
+    ggml_backend_reg_t (*init)(void) =
+        plugin ? (ggml_backend_reg_t (*)(void))dlsym(plugin, "ggml_backend_init") : NULL;
+
+    reg = init ? init() : NULL;
+    return reg;
+}
+
+/* Counts the devices, which opens the connection. */
+static void *open_first(void *wanted)
+{
+    return ggml_backend_reg_dev_count(reg) == *(size_t *)wanted ? NULL : wanted;
+}
+
+static int child_of_opening(size_t wanted)
+{
+    alarm(60); /* it would hang for ever */
+    if (ggml_backend_reg_dev_count(reg) != wanted)
+        return 60;
+    if (!wanted)
+        return 0;
+    dev = ggml_backend_reg_dev_get(reg, 0);
+    return fresh();
+}
+
+static int fork_while_opening(size_t wanted, int listener, int children)
+{
+    pthread_t thread;
+    void *failed;
+
+    if (pthread_create(&thread, NULL, open_first, &wanted))
+        return 61;
+    if (listener >= 0 && accept(listener, NULL, NULL) < 0) /* then it is in the middle of it */
+        return 62;
+    for (int i = 0; i < children; i++) {
+        int status = -1;
+        pid_t pid = fork();
+
+        if (!pid)
+            _exit(child_of_opening(wanted));
+        if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status))
+            return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 63;
+    }
+    if (pthread_join(thread, &failed) || failed)
+        return 64;
+    printf("%d children, %zu devices\n", children, wanted);
+    return 0;
+}
+
+static int silent(void)
+{
+    const char *path = getenv("VGR_DIRECT");
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (!path || strlen(path) >= sizeof(addr.sun_path))
+        return 65;
+    strcpy(addr.sun_path, path);
+    if (s < 0 || bind(s, (struct sockaddr *)&addr, sizeof(addr)) || listen(s, 1) || !load())
+        return 66;
+    return fork_while_opening(0, s, 1);
+}
+
+static int opening(void)
+{
+    return load() ? fork_while_opening(1, -1, 4) : 67;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && !strcmp(argv[1], "silent"))
+        return silent();
+    if (argc == 2 && !strcmp(argv[1], "opening"))
+        return opening();
     dev = product_device();
     if (argc != 2 || !dev)
         return 50;

@@ -16,6 +16,11 @@
 #define ROW  40
 #define ROWS 6
 
+/* One more download than the library has on its way at once. */
+#define MANY   1025
+#define LEN    16
+#define ROUNDS 10
+
 static ggml_backend_dev_t dev;
 static ggml_backend_t gpu, gpu2, cpu;
 static int graphs;
@@ -154,6 +159,45 @@ static void tensors_are_copied(void **state)
     ggml_backend_event_free(event);
     holds(p.b, want);
     free_pair(&p);
+}
+
+static void get_many(const struct ggml_tensor *t, uint8_t *out, bool async)
+{
+    if (async) {
+        for (size_t i = 0; i < MANY; i++)
+            ggml_backend_tensor_get_async(gpu, t, out + i * LEN, i * ROW, LEN);
+        ggml_backend_synchronize(gpu);
+    } else {
+        ggml_backend_tensor_get_2d(t, out, 0, LEN, MANY, ROW, LEN);
+    }
+}
+
+/* What a call or a wait was to bring is there when it has returned, and nothing is written later: the memory may
+ * be somebody else's by then. */
+static void many_downloads_are_in_time(void **state)
+{
+    struct ggml_context *ctx = new_context();
+    struct ggml_tensor *t = ggml_new_tensor_2d(ctx, GGML_TYPE_I8, ROW, MANY);
+    ggml_backend_buffer_t buffer = ggml_backend_alloc_ctx_tensors(ctx, gpu);
+    static uint8_t in[MANY * ROW], out[MANY * LEN];
+    uint8_t other[LEN];
+
+    assert_non_null(buffer);
+    for (int round = 0; round < 2 * ROUNDS; round++) {
+        for (size_t i = 0; i < sizeof(in); i++)
+            in[i] = (uint8_t)(i / ROW + (size_t)round);
+        ggml_backend_tensor_set(t, in, 0, sizeof(in));
+        memset(out, 0xff, sizeof(out));
+        get_many(t, out, round % 2);
+        for (size_t i = 0; i < MANY; i++)
+            assert_memory_equal(out + i * LEN, in + i * ROW, LEN);
+        memset(out, 0xff, sizeof(out));
+        ggml_backend_tensor_get(t, other, 0, LEN); /* whoever waits next */
+        for (size_t i = 0; i < sizeof(out); i++)
+            assert_int_equal(out[i], 0xff);
+    }
+    ggml_backend_buffer_free(buffer);
+    ggml_free(ctx);
 }
 
 static void the_device_describes_itself(void **state)
@@ -500,6 +544,7 @@ int main(void)
         cmocka_unit_test(a_range_is_set_filled_and_read),
         cmocka_unit_test(rows_are_set_and_read),
         cmocka_unit_test(tensors_are_copied),
+        cmocka_unit_test(many_downloads_are_in_time),
         cmocka_unit_test(the_device_describes_itself),
         cmocka_unit_test(a_layer_is_computed),
         cmocka_unit_test(a_layer_is_scheduled),
