@@ -414,6 +414,46 @@ static void test_what_an_op_touches_lies_inside(void **state)
     ggml_free(c);
 }
 
+/* Rows on top of each other, which some kernels write, or read, one behind the other. */
+static void test_rows_on_top_of_each_other_would_fit(void **state)
+{
+    static tensor_t (*const builds[])(ctx_t c) = {
+        build_norm,   build_l2_norm, build_rms_norm, build_rms_norm_back,
+        build_add_id, build_clamp,   build_cumsum,   build_sqr};
+    struct room *r = *state;
+
+    for (size_t i = 0; i < sizeof(builds) / sizeof(builds[0]); i++) {
+        ctx_t c = context();
+        tensor_t t = builds[i](c), each[1 + 2] = {t};
+        int n = 1;
+
+        for (int s = 0; s < GGML_MAX_SRC && t->src[s]; s++) {
+            put(r, t->src[s], 4096 * (size_t)(s + 1));
+            if (vgr_alike(t, t->src[s]))
+                each[n++] = t->src[s];
+        }
+        put(r, t, 0);
+        assert_true(n >= 2);
+        for (int k = 0; k < n; k++)
+            each[k]->nb[1] = each[k]->nb[2] = each[k]->nb[3] = 0;
+        for (int k = 0; k < n; k++) {
+            void *was = each[k]->data;
+            size_t dense = (size_t)ggml_nelements(t) * sizeof(float);
+
+            put(r, each[k], ROOM - dense);
+            assert_null(vgr_rules_check(t));
+            put(r, each[k], ROOM - dense + 4);
+            assert_non_null(vgr_rules_check(t));
+            put(r, each[k], ROOM - ggml_nbytes(each[k]));
+            assert_string_equal(vgr_rules_check(t),
+                                "a tensor whose rows would not fit its buffer one by one");
+            each[k]->data = was;
+            assert_null(vgr_rules_check(t));
+        }
+        ggml_free(c);
+    }
+}
+
 /* A view may be too long, as may be views of it, until an op reads or writes one. */
 static void test_views_may_extend_past_their_buffer(void **state)
 {
@@ -540,6 +580,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_results_on_top_of_sources, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_factors_at_the_end_of_a_buffer, make_room, leave_room),
         cmocka_unit_test_setup_teardown(test_what_an_op_touches_lies_inside, make_room, leave_room),
+        cmocka_unit_test_setup_teardown(test_rows_on_top_of_each_other_would_fit, make_room,
+                                        leave_room),
         cmocka_unit_test_setup_teardown(test_views_may_extend_past_their_buffer, make_room,
                                         leave_room),
         cmocka_unit_test(test_what_has_nothing_to_do),

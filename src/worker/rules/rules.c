@@ -255,10 +255,13 @@ static const char *check_place(const struct ggml_tensor *t)
     return NULL;
 }
 
-/* From its first to its last byte, as ggml_nbytes() counts them. Its sizes have been checked. */
+/* From its first to its last byte, as ggml_nbytes() counts them. Its sizes have been checked.
+ *
+ * Rows may lie on top of each other, and some kernels read or write all of them one behind the other, whatever
+ * the strides: that many bytes are in the buffer as well. GGML asks the same of every view that it makes. */
 static const char *check_reach(const struct ggml_tensor *t)
 {
-    uint64_t bytes, at, size;
+    uint64_t bytes, at, size, dense;
 
     if (!t->buffer || vgr_empty(t))
         return NULL;
@@ -268,6 +271,9 @@ static const char *check_reach(const struct ggml_tensor *t)
                                  (uint32_t)ggml_type_size(t->type), &bytes) &&
                     at <= size && bytes <= size - at,
                 "a tensor outside its buffer");
+    dense =
+        (uint64_t)ggml_nelements(t) / (uint64_t)ggml_blck_size(t->type) * ggml_type_size(t->type);
+    VGR_REQUIRE(dense <= size - at, "a tensor whose rows would not fit its buffer one by one");
     return NULL;
 }
 

@@ -22,8 +22,8 @@
  * when the graph runs (docs/security.md).
  *
  * Reach. Where memory is known, every tensor that an op reads or writes lies inside of its buffer, from its first
- * byte to its last, whatever it is a view of. Ops that touch no data ask nothing of the kind: a view may extend
- * past its buffer as long as nobody but other views refers to it.
+ * byte to its last, whatever it is a view of, and so it would if its rows were dense. Ops that touch no data ask
+ * nothing of the kind: a view may extend past its buffer as long as nobody but other views refers to it.
  *
  * Nothing. An op whose result has no elements does nothing; nor does SET_ROWS without rows. A sum over no
  * elements is zeros. No backend is given any of these: vgr_rules_work() tells what to do instead.
