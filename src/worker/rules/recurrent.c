@@ -37,6 +37,7 @@ const char *vgr_rule_ssm_conv(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_dense_rows(a) && a->nb[1] == (uint64_t)a->ne[0] * a->nb[0] &&
                     ggml_is_contiguous(b) && vgr_fresh(t),
                 "not contiguous");
+    VGR_REQUIRE(vgr_bytes_fit_int(a) && vgr_bytes_fit_int(t), "too large");
     VGR_REQUIRE(vgr_ne(t, b->ne[1], a->ne[0] - b->ne[0] + 1, a->ne[2], 1),
                 "the result has a wrong shape");
     return NULL;
@@ -63,6 +64,7 @@ const char *vgr_rule_ssm_scan(const struct ggml_tensor *t)
                     vgr_dense_rows(b) && b->nb[1] == (uint64_t)b->ne[0] * b->nb[0] &&
                     vgr_dense_rows(c) && c->nb[1] == (uint64_t)c->ne[0] * c->nb[0],
                 "rows do not follow each other");
+    VGR_REQUIRE(vgr_bytes_fit_int(x) && vgr_bytes_fit_int(b) && vgr_bytes_fit_int(c), "too large");
     VGR_REQUIRE(s->ne[1] == x->ne[0] && s->ne[2] == x->ne[1], "states do not fit the input");
     VGR_REQUIRE(vgr_ne(dt, x->ne[1], x->ne[2], x->ne[3], 1), "time steps do not fit the input");
     VGR_REQUIRE(vgr_matrix(a) && a->ne[1] == x->ne[1] && (a->ne[0] == 1 || a->ne[0] == s->ne[0]),
@@ -103,6 +105,7 @@ static const char *linear_attn(const struct ggml_tensor *t, int state_at, int ex
     VGR_REQUIRE(ggml_nelements(state) == size * size * heads * n, "the state has a wrong size");
     VGR_REQUIRE(vgr_multiple(tokens, n), "sequences are not of one length");
     VGR_REQUIRE(vgr_ne(t, size * heads, tokens + size * n, 1, 1), "the result has a wrong shape");
+    VGR_REQUIRE(vgr_fits_int(t), "too large");
     return NULL;
 }
 

@@ -210,6 +210,24 @@ static inline bool vgr_rows_inside(const struct ggml_tensor *t)
     return vgr_empty(t) || rows == 1 || !t->nb[1] || rows - 1 <= (bytes - row) / t->nb[1];
 }
 
+/* Elements can be counted by int, as kernels do that take a tensor for a run of elements. */
+static inline bool vgr_fits_int(const struct ggml_tensor *t)
+{
+    return ggml_nelements(t) <= INT32_MAX;
+}
+
+/* The offset of any element, in bytes, is an int: for kernels that add up strides in this type. */
+static inline bool vgr_bytes_fit_int(const struct ggml_tensor *t)
+{
+    return vgr_empty(t) || ggml_nbytes(t) <= INT32_MAX;
+}
+
+/* The offset of any element, in elements, is an int. */
+static inline bool vgr_offsets_fit_int(const struct ggml_tensor *t)
+{
+    return vgr_empty(t) || ggml_nbytes(t) / ggml_type_size(t->type) <= INT32_MAX;
+}
+
 /* Do the bytes of `a` and `b` overlap? False where memory is not known. */
 static inline bool vgr_overlap(const struct ggml_tensor *a, const struct ggml_tensor *b)
 {
