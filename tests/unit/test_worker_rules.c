@@ -167,6 +167,12 @@ static void negative_offset(tensor_t t)
     t->op_params[3] = -32;
 }
 
+static void no_plane_stride(tensor_t t)
+{
+    t->src[1]->ne[2] = 1;
+    t->op_params[1] = 0;
+}
+
 static void far_offset(tensor_t t)
 {
     t->op_params[3] = 16 * 4 * 3 * 2 * 4 - 4;
@@ -240,6 +246,8 @@ static const struct {
     {"SET before its result", build_set, negative_offset, "offset"},
     {"SET behind its result", build_set, far_offset, "outside"},
     {"ACC behind its result", build_acc, far_offset, "outside"},
+    {"SET in steps of nothing", build_set, no_plane_stride, "stride of zero"},
+    {"ACC in steps of nothing", build_acc, no_plane_stride, "stride of zero"},
     {"no groups", build_group_norm, no_groups, "groups"},
     {"fewer than no rotations", build_rope, negative_rotation, "pairs"},
     {"a stride of 0", build_im2col, no_stride, "shape"},

@@ -112,6 +112,8 @@ static const char *window(const struct ggml_tensor *t)
     for (int i = 0; i < 4; i++)
         VGR_REQUIRE(t->op_params[i] >= 0 && (uint64_t)t->op_params[i] % size == 0,
                     "a wrong stride or offset");
+    /* Kernels divide by the strides, also where there is one row of a dimension. */
+    VGR_REQUIRE(t->op_params[0] && t->op_params[1] && t->op_params[2], "a stride of zero");
     if (vgr_empty(b))
         return NULL;
     end = (uint64_t)t->op_params[3] + (uint64_t)b->ne[0] * size;
