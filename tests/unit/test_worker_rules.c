@@ -198,6 +198,11 @@ static void small_mask(tensor_t t)
     t->src[3]->ne[0] = 1;
 }
 
+static void one_head_of_values(tensor_t t)
+{
+    t->src[2]->ne[2] = 1;
+}
+
 static void half_queries(tensor_t t)
 {
     t->src[0]->type = GGML_TYPE_F16;
@@ -253,6 +258,8 @@ static const struct {
     {"a stride of 0", build_im2col, no_stride, "shape"},
     {"a stride of 0 back", build_im2col_back, no_stride, "shape"},
     {"a mask of one", build_flash_attn_ext, small_mask, "not contiguous"},
+    {"one head of values for two of keys", build_flash_attn_ext, one_head_of_values,
+     "as many heads"},
     {"queries of F16", build_flash_attn_ext, half_queries, "F32"},
     {"states beside the result", build_ssm_scan, overlapping_states, "follow each other"},
     {"counting in three dimensions", build_count_equal, three_dimensions, "two dimensions"},
