@@ -304,7 +304,7 @@ static const struct sample samples[] = {
     SAMPLE(rwkv_wkv6, 0, 0, 0, 0, 0),
     SAMPLE(rwkv_wkv7, 0, 0, 0, 0, 0),
     SAMPLE(gated_linear_attn, P(0), 0, 0, 0, 0),
-    SAMPLE(gated_delta_net, 0, S(0) | S(1) | S(2), S(0) | S(1), 0, 0),
+    SAMPLE(gated_delta_net, 0, S(2), 0, 0, 0),
     SAMPLE(dsv4_hc_comb, P(0) | P(1), S(0) | S(1) | S(2), S(1), 0, 0),
     SAMPLE(dsv4_hc_pre, P(0), S(0) | S(1), 0, 0, 0),
     SAMPLE(dsv4_hc_pre_gated, P(0), S(0) | S(1), 0, 0, 0),

@@ -203,6 +203,21 @@ static void one_head_of_values(tensor_t t)
     t->src[2]->ne[2] = 1;
 }
 
+static void one_head_of_keys(tensor_t t)
+{
+    t->src[1]->ne[1] = 1;
+}
+
+static void shared_keys(tensor_t t)
+{
+    t->src[1]->ne[3] = 1;
+}
+
+static void keys_with_gaps(tensor_t t)
+{
+    t->src[1]->nb[2] *= 2;
+}
+
 static void half_queries(tensor_t t)
 {
     t->src[0]->type = GGML_TYPE_F16;
@@ -260,6 +275,10 @@ static const struct {
     {"a mask of one", build_flash_attn_ext, small_mask, "not contiguous"},
     {"one head of values for two of keys", build_flash_attn_ext, one_head_of_values,
      "as many heads"},
+    {"one head of keys for two of queries", build_gated_delta_net, one_head_of_keys,
+     "like queries"},
+    {"keys that sequences share", build_gated_delta_net, shared_keys, "like queries"},
+    {"keys that lie elsewhere than queries", build_gated_delta_net, keys_with_gaps, "like queries"},
     {"queries of F16", build_flash_attn_ext, half_queries, "F32"},
     {"states beside the result", build_ssm_scan, overlapping_states, "follow each other"},
     {"counting in three dimensions", build_count_equal, three_dimensions, "two dimensions"},
@@ -563,6 +582,25 @@ static void test_results_without_elements_of_every_op(void **state)
     }
 }
 
+/* Where queries and keys are permuted alike, and where nobody steps, there is nothing to refuse. */
+static void test_queries_and_keys_laid_out_alike(void **state)
+{
+    ctx_t c = context();
+    tensor_t v = f32(c, 16, 4, 5, 1), g = f32(c, 1, 4, 5, 1), b = f32(c, 1, 4, 5, 1),
+             s = f32(c, 16, 16, 4, 1), qk[2], t;
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        qk[i] = ggml_permute(c, f32(c, 16, 5, 4, 1), 0, 2, 1, 3);
+    t = ggml_gated_delta_net(c, qk[0], qk[1], v, g, b, s, 1);
+    assert_null(vgr_rules_check(t));
+    qk[1]->nb[3] *= 2;
+    assert_null(vgr_rules_check(t));
+    qk[1]->nb[1] *= 2;
+    assert_string_equal(vgr_rules_check(t), "keys are not laid out like queries");
+    ggml_free(c);
+}
+
 /* 16 MB hold a patch and its result, and no byte less. */
 static void test_kernels_that_just_fit(void **state)
 {
@@ -601,6 +639,7 @@ int main(void)
                                         leave_room),
         cmocka_unit_test(test_what_has_nothing_to_do),
         cmocka_unit_test(test_results_without_elements_of_every_op),
+        cmocka_unit_test(test_queries_and_keys_laid_out_alike),
         cmocka_unit_test(test_kernels_that_just_fit),
     };
 

@@ -125,6 +125,16 @@ const char *vgr_rule_gated_linear_attn(const struct ggml_tensor *t)
     return linear_attn(t, 4, -1);
 }
 
+/* The same steps in every dimension that is stepped through. */
+static bool same_steps(const struct ggml_tensor *a, const struct ggml_tensor *b)
+{
+    for (int d = 1; d < GGML_MAX_DIMS; d++) {
+        if (a->ne[d] > 1 && a->nb[d] != b->nb[d])
+            return false;
+    }
+    return vgr_same_shape(a, b);
+}
+
 /* q and k: [size, heads that are broadcast, tokens, n that is broadcast], v: [size, heads, tokens, n],
  * g: [1 or size, heads, tokens, n], beta: [1, heads, tokens, n], state: [size, size, heads, n]. */
 const char *vgr_rule_gated_delta_net(const struct ggml_tensor *t)
@@ -141,6 +151,8 @@ const char *vgr_rule_gated_delta_net(const struct ggml_tensor *t)
                         vgr_multiple(n, x->ne[3]),
                     "queries or keys do not fit the values");
     }
+    /* Kernels find the keys where the queries are. */
+    VGR_REQUIRE(same_steps(t->src[0], t->src[1]), "keys are not laid out like queries");
     VGR_REQUIRE(vgr_dense_rows(v), "rows are not dense");
     VGR_REQUIRE(ggml_is_contiguous(g) && ggml_is_contiguous(beta) && ggml_is_contiguous(state) &&
                     vgr_fresh(t),
