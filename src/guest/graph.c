@@ -156,8 +156,8 @@ static enum flaw flaw_of(const struct vgr_graphs *g, const struct ggml_tensor *t
         return FLAW_NONE;
     if (!found)
         return FLAW_ELSEWHERE;
-    if (vgr_codec_extent(r, (uint32_t)ggml_blck_size(t->type), (uint32_t)ggml_type_size(t->type),
-                         &bytes) ||
+    if (vgr_codec_touch(r->ne, r->nb, (uint32_t)ggml_blck_size(t->type),
+                        (uint32_t)ggml_type_size(t->type), &bytes) ||
         bytes > place->room)
         return FLAW_OUTSIDE;
     return FLAW_NONE;

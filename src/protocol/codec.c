@@ -147,6 +147,28 @@ int vgr_codec_reach(const int64_t ne[VGR_DIMS], const uint64_t nb[VGR_DIMS], uin
     return 0;
 }
 
+int vgr_codec_touch(const int64_t ne[VGR_DIMS], const uint64_t nb[VGR_DIMS], uint32_t block_size,
+                    uint32_t type_size, uint64_t *bytes)
+{
+    uint64_t dense;
+    int err = vgr_codec_reach(ne, nb, block_size, type_size, bytes);
+
+    if (err || empty(ne))
+        return err;
+    dense = type_size;
+    if (__builtin_mul_overflow(dense, (uint64_t)ne[0] / block_size, &dense))
+        return -EOVERFLOW;
+    for (int d = 1; d < VGR_DIMS; d++) {
+        if (__builtin_mul_overflow(dense, (uint64_t)ne[d], &dense))
+            return -EOVERFLOW;
+    }
+    if (dense > INT64_MAX)
+        return -EOVERFLOW;
+    if (*bytes < dense)
+        *bytes = dense;
+    return 0;
+}
+
 int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size,
                      uint64_t *bytes)
 {

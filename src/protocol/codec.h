@@ -48,7 +48,12 @@ bool vgr_codec_empty(const struct vgr_tensor *t);
 int vgr_codec_reach(const int64_t ne[VGR_DIMS], const uint64_t nb[VGR_DIMS], uint32_t block_size,
                     uint32_t type_size, uint64_t *bytes);
 
-/* The same, of a tensor on the wire. */
+/* Bytes that an op may touch of such a tensor that it reads or writes: some kernels take rows for dense, whatever
+ * the strides, and go farther where rows lie on top of each other. Errors as above. */
+int vgr_codec_touch(const int64_t ne[VGR_DIMS], const uint64_t nb[VGR_DIMS], uint32_t block_size,
+                    uint32_t type_size, uint64_t *bytes);
+
+/* vgr_codec_reach() of a tensor on the wire. */
 int vgr_codec_extent(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size,
                      uint64_t *bytes);
 

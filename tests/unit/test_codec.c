@@ -176,6 +176,45 @@ static void test_impossible_extents_are_refused(void **state)
     assert_int_equal(vgr_codec_extent(&t, 32, 18, &n), -EOVERFLOW);
 }
 
+static int touch(const struct vgr_tensor *t, uint32_t block_size, uint32_t type_size, uint64_t *n)
+{
+    return vgr_codec_touch(t->ne, t->nb, block_size, type_size, n);
+}
+
+/* What rows reach, or what they would fill, whichever is more. */
+static void test_what_an_op_may_touch(void **state)
+{
+    struct vgr_tensor t = shape(10, 3, 4, 40);
+    uint64_t n;
+
+    (void)state;
+    assert_int_equal(touch(&t, 1, 4, &n), 0);
+    assert_int_equal(n, 120);
+    t = shape(10, 3, 4, 100);
+    assert_int_equal(touch(&t, 1, 4, &n), 0);
+    assert_int_equal(n, 240);
+    t = shape(10, 3, 4, 0);
+    assert_int_equal(touch(&t, 1, 4, &n), 0);
+    assert_int_equal(n, 120);
+    t = shape(10, 3, 0, 4);
+    assert_int_equal(touch(&t, 1, 4, &n), 0);
+    assert_int_equal(n, 120);
+    t = shape(64, 2, 18, 0);
+    assert_int_equal(touch(&t, 32, 18, &n), 0);
+    assert_int_equal(n, 72);
+    t = shape(10, 0, 4, 0);
+    assert_int_equal(touch(&t, 1, 4, &n), 0);
+    assert_int_equal(n, 0);
+    t = shape(33, 1, 18, 36);
+    assert_int_equal(touch(&t, 32, 18, &n), -EINVAL);
+    t = shape((int64_t)1 << 40, (int64_t)1 << 40, 0, 0);
+    assert_int_equal(touch(&t, 1, 4, &n), -EOVERFLOW);
+    t = shape((int64_t)1 << 31, (int64_t)1 << 30, 0, 0);
+    assert_int_equal(touch(&t, 1, 4, &n), -EOVERFLOW);
+    t = shape(2, 2, 4, UINT64_MAX);
+    assert_int_equal(touch(&t, 1, 4, &n), -EOVERFLOW);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_query_references_point_forwards),
         cmocka_unit_test(test_extents_are_those_of_ggml),
         cmocka_unit_test(test_impossible_extents_are_refused),
+        cmocka_unit_test(test_what_an_op_may_touch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

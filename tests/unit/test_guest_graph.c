@@ -569,6 +569,11 @@ static void a_view_may_extend_past_its_buffer(void **state)
     y->data = (void *)(uintptr_t)(BASE + buffer.size + 64);
     assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
     y->data = (void *)(uintptr_t)BASE;
+    narrow->ne[1] = 8; /* rows on top of each other, for which there would be no room */
+    narrow->nb[1] = 0;
+    assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -ERANGE);
+    assert_ptr_equal(culprit, narrow);
+    narrow->ne[1] = 1;
     narrow->data = (char *)narrow->data + 256;
     assert_int_equal(vgr_graphs_encode(&graphs, g, true, true, &culprit), -EFAULT);
     buffer.size = 1u << 30;

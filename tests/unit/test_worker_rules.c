@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The rules' table knows every op of the installed GGML; and by name, what is refused and why: ops
- * without a rule, pointers, wild shapes, views that are elsewhere, results on top of what they read.
+ * without a rule, pointers, wild shapes.
  */
-#include <ggml-backend.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "rules_ops.h"
 #include "vgr_test.h"
@@ -167,6 +165,12 @@ static void negative_offset(tensor_t t)
     t->op_params[3] = -32;
 }
 
+static void no_plane_stride(tensor_t t)
+{
+    t->src[1]->ne[2] = 1;
+    t->op_params[1] = 0;
+}
+
 static void far_offset(tensor_t t)
 {
     t->op_params[3] = 16 * 4 * 3 * 2 * 4 - 4;
@@ -190,6 +194,26 @@ static void no_stride(tensor_t t)
 static void small_mask(tensor_t t)
 {
     t->src[3]->ne[0] = 1;
+}
+
+static void one_head_of_values(tensor_t t)
+{
+    t->src[2]->ne[2] = 1;
+}
+
+static void one_head_of_keys(tensor_t t)
+{
+    t->src[1]->ne[1] = 1;
+}
+
+static void shared_keys(tensor_t t)
+{
+    t->src[1]->ne[3] = 1;
+}
+
+static void keys_with_gaps(tensor_t t)
+{
+    t->src[1]->nb[2] *= 2;
 }
 
 static void half_queries(tensor_t t)
@@ -240,11 +264,19 @@ static const struct {
     {"SET before its result", build_set, negative_offset, "offset"},
     {"SET behind its result", build_set, far_offset, "outside"},
     {"ACC behind its result", build_acc, far_offset, "outside"},
+    {"SET in steps of nothing", build_set, no_plane_stride, "stride of zero"},
+    {"ACC in steps of nothing", build_acc, no_plane_stride, "stride of zero"},
     {"no groups", build_group_norm, no_groups, "groups"},
     {"fewer than no rotations", build_rope, negative_rotation, "pairs"},
     {"a stride of 0", build_im2col, no_stride, "shape"},
     {"a stride of 0 back", build_im2col_back, no_stride, "shape"},
     {"a mask of one", build_flash_attn_ext, small_mask, "not contiguous"},
+    {"one head of values for two of keys", build_flash_attn_ext, one_head_of_values,
+     "as many heads"},
+    {"one head of keys for two of queries", build_gated_delta_net, one_head_of_keys,
+     "like queries"},
+    {"keys that sequences share", build_gated_delta_net, shared_keys, "like queries"},
+    {"keys that lie elsewhere than queries", build_gated_delta_net, keys_with_gaps, "like queries"},
     {"queries of F16", build_flash_attn_ext, half_queries, "F32"},
     {"states beside the result", build_ssm_scan, overlapping_states, "follow each other"},
     {"counting in three dimensions", build_count_equal, three_dimensions, "two dimensions"},
@@ -270,192 +302,6 @@ static void test_refusals(void **state)
         ggml_free(c);
     }
     printf("%zu ops refused, each for its reason\n", N_REFUSALS);
-}
-
-/* ---- Places --------------------------------------------------------------------------------- */
-
-#define ROOM 65536
-
-struct room {
-    uint8_t *base;
-    ggml_backend_buffer_t buffer;
-};
-
-static int make_room(void **state)
-{
-    static struct room r;
-
-    r.base = aligned_alloc(4096, ROOM);
-    memset(r.base, 0, ROOM);
-    r.buffer = ggml_backend_cpu_buffer_from_ptr(r.base, ROOM);
-    *state = &r;
-    return r.buffer ? 0 : -1;
-}
-
-static int leave_room(void **state)
-{
-    struct room *r = *state;
-
-    ggml_backend_buffer_free(r->buffer);
-    free(r->base);
-    return 0;
-}
-
-static void put(struct room *r, tensor_t t, size_t offset)
-{
-    t->buffer = r->buffer;
-    t->data = r->base + offset;
-}
-
-static void test_views_are_where_they_say(void **state)
-{
-    struct room *r = *state;
-    ctx_t c = context();
-    tensor_t a = f32(c, 8, 4, 1, 1), v = ggml_view_1d(c, a, 8, 32), t = ggml_sqr(c, v);
-
-    put(r, a, 0);
-    put(r, v, 32);
-    put(r, t, 4096);
-    assert_null(vgr_rules_check(t));
-    assert_null(vgr_rules_check(v));
-    put(r, v, 36);
-    assert_non_null(vgr_rules_check(t));
-    assert_non_null(vgr_rules_check(v));
-    put(r, v, 32);
-    v->view_offs = 1 << 20;
-    assert_non_null(vgr_rules_check(t));
-    v->view_offs = 32;
-    a->buffer = NULL;
-    assert_non_null(vgr_rules_check(t));
-    a->buffer = r->buffer;
-    t->view_offs = 4;
-    assert_non_null(vgr_rules_check(t));
-    t->view_offs = 0;
-    put(r, t, 4098);
-    assert_non_null(vgr_rules_check(t));
-    ggml_free(c);
-}
-
-static void test_results_on_top_of_sources(void **state)
-{
-    struct room *r = *state;
-    ctx_t c = context();
-    tensor_t a = f32(c, 8, 4, 1, 1), ids = i32(c, 4, 1, 1, 1), sorted, rows, sqr;
-
-    put(r, a, 0);
-    put(r, ids, 1024);
-    sorted = ggml_argsort(c, a, GGML_SORT_ORDER_ASC);
-    put(r, sorted, 4096);
-    assert_null(vgr_rules_check(sorted));
-    put(r, sorted, 0);
-    assert_non_null(vgr_rules_check(sorted));
-
-    rows = ggml_get_rows(c, a, ids);
-    put(r, rows, 4096);
-    assert_null(vgr_rules_check(rows));
-    put(r, rows, 1024 - 64);
-    assert_non_null(vgr_rules_check(rows));
-
-    /* GGML's allocator puts results of such ops on top of their source. */
-    sqr = ggml_sqr(c, a);
-    put(r, sqr, 0);
-    assert_null(vgr_rules_check(sqr));
-    ggml_free(c);
-}
-
-static void test_factors_at_the_end_of_a_buffer(void **state)
-{
-    struct room *r = *state;
-    ctx_t c = context();
-    tensor_t t = build_rope_partial(c);
-
-    put(r, t->src[0], 0);
-    put(r, t->src[1], 8192);
-    put(r, t, 16384);
-    put(r, t->src[2], ROOM - 8 * sizeof(float));
-    assert_null(vgr_rules_check(t));
-    put(r, t->src[2], ROOM - 4 * sizeof(float));
-    assert_non_null(vgr_rules_check(t));
-    ggml_free(c);
-}
-
-/* From the first byte to the last, of what is read and of what is written, whatever the strides. */
-static void test_what_an_op_touches_lies_inside(void **state)
-{
-    enum { BYTES = 8 * 4 * 4 };
-    struct room *r = *state;
-    ctx_t c = context();
-    tensor_t a = f32(c, 8, 4, 1, 1), b = f32(c, 8, 4, 1, 1), t = ggml_add(c, a, b),
-             *each[] = {&a, &b, &t};
-
-    put(r, a, 0);
-    put(r, b, 1024);
-    put(r, t, 2048);
-    for (int i = 0; i < 3; i++) {
-        tensor_t x = *each[i];
-        size_t was = (size_t)((uint8_t *)x->data - r->base), nb = x->nb[1];
-
-        put(r, x, ROOM - BYTES);
-        assert_null(vgr_rules_check(t));
-        put(r, x, ROOM - BYTES + 4);
-        assert_string_equal(vgr_rules_check(t), "a tensor outside its buffer");
-        put(r, x, (size_t)0 - 4096);
-        assert_string_equal(vgr_rules_check(t), "a tensor outside its buffer");
-        put(r, x, was);
-        x->nb[1] = (ROOM - was - 32) / 3 / 4 * 4;
-        if (x != t) /* whose layout is another matter */
-            assert_null(vgr_rules_check(t));
-        x->nb[1] += 4;
-        assert_non_null(vgr_rules_check(t));
-        x->nb[1] = (UINT64_MAX / 3 & ~UINT64_C(3)) + 4; /* three of them are small again */
-        assert_non_null(vgr_rules_check(t));
-        x->nb[1] = nb;
-    }
-    ggml_free(c);
-}
-
-/* A view may be too long, as may be views of it, until an op reads or writes one. */
-static void test_views_may_extend_past_their_buffer(void **state)
-{
-    struct room *r = *state;
-    ctx_t c = context();
-    tensor_t a = f32(c, 8, 4, 1, 1), wide = ggml_view_2d(c, a, 8, 4, ROOM, 0), again, narrow, copy,
-             sqr;
-
-    again = ggml_permute(c, wide, 1, 0, 2, 3);
-    narrow = ggml_view_2d(c, wide, 4, 1, ROOM, 16);
-    put(r, a, ROOM - 128);
-    put(r, wide, ROOM - 128);
-    put(r, again, ROOM - 128);
-    put(r, narrow, ROOM - 112);
-    assert_null(vgr_rules_check(wide));
-    assert_null(vgr_rules_check(again));
-    assert_null(vgr_rules_check(narrow));
-
-    sqr = ggml_sqr(c, narrow);
-    put(r, sqr, 0);
-    assert_null(vgr_rules_check(sqr));
-    sqr = ggml_sqr(c, wide);
-    put(r, sqr, 0);
-    assert_string_equal(vgr_rules_check(sqr), "a tensor outside its buffer");
-    sqr = ggml_cont(c, again);
-    put(r, sqr, 0);
-    assert_string_equal(vgr_rules_check(sqr), "a tensor outside its buffer");
-
-    /* Written: as a copy's destination, as rows that are set, in place. */
-    copy = ggml_cpy(c, f32(c, 8, 4, 1, 1), wide);
-    put(r, copy->src[0], 0);
-    put(r, copy, ROOM - 128);
-    assert_string_equal(vgr_rules_check(copy), "a tensor outside its buffer");
-    copy = ggml_set_rows(c, wide, f32(c, 8, 1, 1, 1), i32(c, 1, 1, 1, 1));
-    put(r, copy->src[0], 0);
-    put(r, copy->src[1], 1024);
-    put(r, copy, ROOM - 128);
-    assert_string_equal(vgr_rules_check(copy), "a tensor outside its buffer");
-    copy = ggml_sqr_inplace(c, wide);
-    put(r, copy, ROOM - 128);
-    assert_string_equal(vgr_rules_check(copy), "a tensor outside its buffer");
-    ggml_free(c);
 }
 
 /* What no backend is given, and what it is given instead. */
@@ -508,6 +354,25 @@ static void test_results_without_elements_of_every_op(void **state)
     }
 }
 
+/* Where queries and keys are permuted alike, and where nobody steps, there is nothing to refuse. */
+static void test_queries_and_keys_laid_out_alike(void **state)
+{
+    ctx_t c = context();
+    tensor_t v = f32(c, 16, 4, 5, 1), g = f32(c, 1, 4, 5, 1), b = f32(c, 1, 4, 5, 1),
+             s = f32(c, 16, 16, 4, 1), qk[2], t;
+
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        qk[i] = ggml_permute(c, f32(c, 16, 5, 4, 1), 0, 2, 1, 3);
+    t = ggml_gated_delta_net(c, qk[0], qk[1], v, g, b, s, 1);
+    assert_null(vgr_rules_check(t));
+    qk[1]->nb[3] *= 2;
+    assert_null(vgr_rules_check(t));
+    qk[1]->nb[1] *= 2;
+    assert_string_equal(vgr_rules_check(t), "keys are not laid out like queries");
+    ggml_free(c);
+}
+
 /* 16 MB hold a patch and its result, and no byte less. */
 static void test_kernels_that_just_fit(void **state)
 {
@@ -536,14 +401,9 @@ int main(void)
         cmocka_unit_test(test_every_op_is_in_the_table),
         cmocka_unit_test(test_every_rule_has_a_sample),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test_setup_teardown(test_views_are_where_they_say, make_room, leave_room),
-        cmocka_unit_test_setup_teardown(test_results_on_top_of_sources, make_room, leave_room),
-        cmocka_unit_test_setup_teardown(test_factors_at_the_end_of_a_buffer, make_room, leave_room),
-        cmocka_unit_test_setup_teardown(test_what_an_op_touches_lies_inside, make_room, leave_room),
-        cmocka_unit_test_setup_teardown(test_views_may_extend_past_their_buffer, make_room,
-                                        leave_room),
         cmocka_unit_test(test_what_has_nothing_to_do),
         cmocka_unit_test(test_results_without_elements_of_every_op),
+        cmocka_unit_test(test_queries_and_keys_laid_out_alike),
         cmocka_unit_test(test_kernels_that_just_fit),
     };
 

@@ -17,8 +17,9 @@ const char *vgr_rule_flash_attn_ext(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_dense_rows(q) && vgr_dense_rows(k) && vgr_dense_rows(v), "rows are not dense");
     VGR_REQUIRE(q->ne[0] == k->ne[0], "queries and keys differ in length");
     VGR_REQUIRE(k->ne[1] == v->ne[1], "there are not as many values as keys");
-    VGR_REQUIRE(vgr_multiple(q->ne[2], k->ne[2]) && vgr_multiple(q->ne[2], v->ne[2]),
-                "heads cannot be broadcast");
+    VGR_REQUIRE(vgr_multiple(q->ne[2], k->ne[2]), "heads cannot be broadcast");
+    /* Kernels find the values of a head where its keys are. */
+    VGR_REQUIRE(v->ne[2] == k->ne[2], "there are not as many heads of values as of keys");
     VGR_REQUIRE(q->ne[3] == k->ne[3] && q->ne[3] == v->ne[3], "batches differ");
     VGR_REQUIRE(vgr_ne(t, v->ne[0], q->ne[2], q->ne[1], q->ne[3]), "the result has a wrong shape");
     VGR_REQUIRE(vgr_fresh(t), "the result is not contiguous");

@@ -34,12 +34,6 @@ static int64_t transposed_len(int64_t in, int64_t kernel, int64_t stride)
     return stride < 1 || in < 1 || kernel < 1 ? -1 : (in - 1) * stride + kernel;
 }
 
-/* Kernels put their sources into scratch memory by int. */
-static bool fits_int(const struct ggml_tensor *t)
-{
-    return ggml_nelements(t) <= INT32_MAX;
-}
-
 /* GGML's CPU kernels for whole convolutions lay out patches of the source, each with the results that it
  * gives, in scratch memory of this size, and divide by how many fit. Real ones take kilobytes. */
 #define SCRATCH (16 << 20)
@@ -137,6 +131,7 @@ const char *vgr_rule_col2im_1d(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_type_float(t->type) && t->type == a->type, "a wrong type");
     VGR_REQUIRE(vgr_matrix(a) && ggml_is_contiguous(a) && vgr_fresh(t), "not contiguous matrices");
     VGR_REQUIRE(stride > 0 && crop >= 0 && vgr_multiple(a->ne[0], oc), "a wrong parameter");
+    VGR_REQUIRE(vgr_fits_int(a) && vgr_fits_int(t), "too large");
     VGR_REQUIRE(vgr_ne(t, transposed_len(a->ne[1], a->ne[0] / oc, stride) - 2 * crop, oc, 1, 1),
                 "the result has a wrong shape");
     return NULL;
@@ -190,6 +185,7 @@ const char *vgr_rule_conv_2d_dw(const struct ggml_tensor *t)
                        conv_len(b->ne[1], a->ne[1], step_at(t, 1, 3, 5)), b->ne[2], b->ne[3]),
                 "the result has a wrong shape");
     VGR_REQUIRE(vgr_run(a) && vgr_run(b), "not dense");
+    VGR_REQUIRE(vgr_fits_int(a) && vgr_fits_int(b) && vgr_fits_int(t), "too large");
     VGR_REQUIRE(vgr_fresh(t) || (ggml_is_contiguous_channels(b) && t->nb[2] == size &&
                                  t->nb[0] == size * (uint64_t)t->ne[2] &&
                                  t->nb[1] == t->nb[0] * (uint64_t)t->ne[0] &&
@@ -209,7 +205,8 @@ const char *vgr_rule_conv_transpose_1d(const struct ggml_tensor *t)
                 "the numbers of channels differ");
     VGR_REQUIRE(t->op_params[1] == 0 && t->op_params[2] == 1, "no padding, no dilation");
     VGR_REQUIRE(vgr_dense_rows(a) && vgr_dense_rows(b) && vgr_fresh(t), "rows are not dense");
-    VGR_REQUIRE(fits_int(a) && fits_int(b), "too large");
+    /* Sources are put into scratch memory by int, results are counted so. */
+    VGR_REQUIRE(vgr_fits_int(a) && vgr_fits_int(b) && vgr_fits_int(t), "too large");
     VGR_REQUIRE(vgr_ne(t, transposed_len(b->ne[0], a->ne[0], t->op_params[0]), a->ne[1], 1, 1),
                 "the result has a wrong shape");
     return NULL;
@@ -225,7 +222,8 @@ const char *vgr_rule_conv_transpose_2d(const struct ggml_tensor *t)
                 "a wrong type");
     VGR_REQUIRE(a->ne[3] == b->ne[2], "the numbers of channels differ");
     VGR_REQUIRE(ggml_is_contiguous(a) && vgr_dense_rows(b) && vgr_fresh(t), "not contiguous");
-    VGR_REQUIRE(fits_int(a) && fits_int(b), "too large");
+    /* Sources are put into scratch memory by int, results are counted so. */
+    VGR_REQUIRE(vgr_fits_int(a) && vgr_fits_int(b) && vgr_fits_int(t), "too large");
     VGR_REQUIRE(vgr_ne(t, transposed_len(b->ne[0], a->ne[0], stride),
                        transposed_len(b->ne[1], a->ne[1], stride), a->ne[2], b->ne[3]),
                 "the result has a wrong shape");
@@ -282,6 +280,7 @@ static const char *pool_planes(const struct ggml_tensor *t, const struct ggml_te
     VGR_REQUIRE_RULE(pool_op(t));
     VGR_REQUIRE(ggml_is_contiguous(small) && ggml_is_contiguous(large), "not contiguous");
     VGR_REQUIRE((int64_t)p[1] * p[2] <= INT32_MAX, "the window is too large");
+    VGR_REQUIRE(vgr_fits_int(small) && vgr_fits_int(large), "too large");
     /* Kernels count their planes in steps of nb[2]. */
     VGR_REQUIRE(large->nb[2] == (uint64_t)large->ne[1] * large->nb[1], "planes are not contiguous");
     VGR_REQUIRE(pooled(small->ne[0], large->ne[0], p[1], p[3], p[5]) &&

@@ -138,6 +138,7 @@ const char *vgr_rule_diag_mask(const struct ggml_tensor *t)
     /* Planes are counted over two dimensions, in steps of nb[2]. */
     VGR_REQUIRE(t->ne[3] == 1 || t->nb[2] == (uint64_t)t->ne[1] * t->nb[1],
                 "planes are not contiguous");
+    VGR_REQUIRE(vgr_fits_int(t), "too large");
     VGR_REQUIRE(t->op_params[0] >= 0, "a negative number of past tokens");
     return NULL;
 }

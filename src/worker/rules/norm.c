@@ -17,6 +17,7 @@ static const char *normed(const struct ggml_tensor *t, int eps_at)
 {
     VGR_REQUIRE(vgr_alike(t, t->src[0]) && t->type == GGML_TYPE_F32, "not F32 of one shape");
     VGR_REQUIRE(vgr_param_float(t, eps_at) >= 0, "a negative epsilon, or none");
+    VGR_REQUIRE(vgr_fits_int(t), "too large");
     return NULL;
 }
 
@@ -117,6 +118,7 @@ const char *vgr_rule_rope(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_alike(t, a) && vgr_type_f32_f16(a->type),
                 "neither F32 nor F16, or the result is not like the source");
     VGR_REQUIRE(vgr_dense_rows(a) && vgr_dense_rows(t), "rows are not dense");
+    VGR_REQUIRE(vgr_offsets_fit_int(a) && vgr_offsets_fit_int(t), "too large");
     VGR_REQUIRE(mode == ROPE_NORMAL || mode == ROPE_NEOX || mode == ROPE_MROPE ||
                     mode == ROPE_VISION || mode == ROPE_IMROPE,
                 "no such mode");

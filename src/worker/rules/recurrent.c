@@ -37,6 +37,7 @@ const char *vgr_rule_ssm_conv(const struct ggml_tensor *t)
     VGR_REQUIRE(vgr_dense_rows(a) && a->nb[1] == (uint64_t)a->ne[0] * a->nb[0] &&
                     ggml_is_contiguous(b) && vgr_fresh(t),
                 "not contiguous");
+    VGR_REQUIRE(vgr_bytes_fit_int(a) && vgr_bytes_fit_int(t), "too large");
     VGR_REQUIRE(vgr_ne(t, b->ne[1], a->ne[0] - b->ne[0] + 1, a->ne[2], 1),
                 "the result has a wrong shape");
     return NULL;
@@ -63,6 +64,7 @@ const char *vgr_rule_ssm_scan(const struct ggml_tensor *t)
                     vgr_dense_rows(b) && b->nb[1] == (uint64_t)b->ne[0] * b->nb[0] &&
                     vgr_dense_rows(c) && c->nb[1] == (uint64_t)c->ne[0] * c->nb[0],
                 "rows do not follow each other");
+    VGR_REQUIRE(vgr_bytes_fit_int(x) && vgr_bytes_fit_int(b) && vgr_bytes_fit_int(c), "too large");
     VGR_REQUIRE(s->ne[1] == x->ne[0] && s->ne[2] == x->ne[1], "states do not fit the input");
     VGR_REQUIRE(vgr_ne(dt, x->ne[1], x->ne[2], x->ne[3], 1), "time steps do not fit the input");
     VGR_REQUIRE(vgr_matrix(a) && a->ne[1] == x->ne[1] && (a->ne[0] == 1 || a->ne[0] == s->ne[0]),
@@ -103,6 +105,7 @@ static const char *linear_attn(const struct ggml_tensor *t, int state_at, int ex
     VGR_REQUIRE(ggml_nelements(state) == size * size * heads * n, "the state has a wrong size");
     VGR_REQUIRE(vgr_multiple(tokens, n), "sequences are not of one length");
     VGR_REQUIRE(vgr_ne(t, size * heads, tokens + size * n, 1, 1), "the result has a wrong shape");
+    VGR_REQUIRE(vgr_fits_int(t), "too large");
     return NULL;
 }
 
@@ -122,6 +125,16 @@ const char *vgr_rule_gated_linear_attn(const struct ggml_tensor *t)
     return linear_attn(t, 4, -1);
 }
 
+/* The same steps in every dimension that is stepped through. */
+static bool same_steps(const struct ggml_tensor *a, const struct ggml_tensor *b)
+{
+    for (int d = 1; d < GGML_MAX_DIMS; d++) {
+        if (a->ne[d] > 1 && a->nb[d] != b->nb[d])
+            return false;
+    }
+    return vgr_same_shape(a, b);
+}
+
 /* q and k: [size, heads that are broadcast, tokens, n that is broadcast], v: [size, heads, tokens, n],
  * g: [1 or size, heads, tokens, n], beta: [1, heads, tokens, n], state: [size, size, heads, n]. */
 const char *vgr_rule_gated_delta_net(const struct ggml_tensor *t)
@@ -138,6 +151,8 @@ const char *vgr_rule_gated_delta_net(const struct ggml_tensor *t)
                         vgr_multiple(n, x->ne[3]),
                     "queries or keys do not fit the values");
     }
+    /* Kernels find the keys where the queries are. */
+    VGR_REQUIRE(same_steps(t->src[0], t->src[1]), "keys are not laid out like queries");
     VGR_REQUIRE(vgr_dense_rows(v), "rows are not dense");
     VGR_REQUIRE(ggml_is_contiguous(g) && ggml_is_contiguous(beta) && ggml_is_contiguous(state) &&
                     vgr_fresh(t),

@@ -20,6 +20,7 @@ static const char *one_per_row(const struct ggml_tensor *t)
 
     VGR_REQUIRE(vgr_ne(t, 1, a->ne[1], a->ne[2], a->ne[3]), "the result is not one number a row");
     VGR_REQUIRE(vgr_dense_rows(a), "rows are not dense");
+    VGR_REQUIRE(vgr_fits_int(a), "too large");
     return NULL;
 }
 
@@ -70,6 +71,7 @@ static const char *sorted(const struct ggml_tensor *t)
 
     VGR_REQUIRE(a->type == GGML_TYPE_F32 && t->type == GGML_TYPE_I32, "a wrong type");
     VGR_REQUIRE(vgr_flat_rows(a) && vgr_flat_rows(t), "rows are not contiguous");
+    VGR_REQUIRE(vgr_fits_int(a), "too large");
     VGR_REQUIRE(t->ne[1] == a->ne[1] && t->ne[2] == a->ne[2] && t->ne[3] == a->ne[3],
                 "the result has other rows than the source");
     /* What is compared must not change while it is sorted. */

@@ -255,7 +255,8 @@ static const char *check_place(const struct ggml_tensor *t)
     return NULL;
 }
 
-/* From its first to its last byte, as ggml_nbytes() counts them. Its sizes have been checked. */
+/* From its first byte to the last that an op may touch. Its sizes have been checked. GGML asks of every view that
+ * it makes that it would fit what it is a view of if its rows were dense. */
 static const char *check_reach(const struct ggml_tensor *t)
 {
     uint64_t bytes, at, size;
@@ -264,7 +265,7 @@ static const char *check_reach(const struct ggml_tensor *t)
         return NULL;
     at = (uint64_t)((uintptr_t)t->data - (uintptr_t)ggml_backend_buffer_get_base(t->buffer));
     size = ggml_backend_buffer_get_size(t->buffer);
-    VGR_REQUIRE(!vgr_codec_reach(t->ne, t->nb, (uint32_t)ggml_blck_size(t->type),
+    VGR_REQUIRE(!vgr_codec_touch(t->ne, t->nb, (uint32_t)ggml_blck_size(t->type),
                                  (uint32_t)ggml_type_size(t->type), &bytes) &&
                     at <= size && bytes <= size - at,
                 "a tensor outside its buffer");

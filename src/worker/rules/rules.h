@@ -22,8 +22,8 @@
  * when the graph runs (docs/security.md).
  *
  * Reach. Where memory is known, every tensor that an op reads or writes lies inside of its buffer, from its first
- * byte to its last, whatever it is a view of. Ops that touch no data ask nothing of the kind: a view may extend
- * past its buffer as long as nobody but other views refers to it.
+ * byte to its last, whatever it is a view of, and so it would if its rows were dense. Ops that touch no data ask
+ * nothing of the kind: a view may extend past its buffer as long as nobody but other views refers to it.
  *
  * Nothing. An op whose result has no elements does nothing; nor does SET_ROWS without rows. A sum over no
  * elements is zeros. No backend is given any of these: vgr_rules_work() tells what to do instead.
@@ -208,6 +208,24 @@ static inline bool vgr_rows_inside(const struct ggml_tensor *t)
     if (!vgr_dense_rows(t))
         return false;
     return vgr_empty(t) || rows == 1 || !t->nb[1] || rows - 1 <= (bytes - row) / t->nb[1];
+}
+
+/* Elements can be counted by int, as kernels do that take a tensor for a run of elements. */
+static inline bool vgr_fits_int(const struct ggml_tensor *t)
+{
+    return ggml_nelements(t) <= INT32_MAX;
+}
+
+/* The offset of any element, in bytes, is an int: for kernels that add up strides in this type. */
+static inline bool vgr_bytes_fit_int(const struct ggml_tensor *t)
+{
+    return vgr_empty(t) || ggml_nbytes(t) <= INT32_MAX;
+}
+
+/* The offset of any element, in elements, is an int. */
+static inline bool vgr_offsets_fit_int(const struct ggml_tensor *t)
+{
+    return vgr_empty(t) || ggml_nbytes(t) / ggml_type_size(t->type) <= INT32_MAX;
 }
 
 /* Do the bytes of `a` and `b` overlap? False where memory is not known. */

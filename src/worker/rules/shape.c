@@ -112,6 +112,8 @@ static const char *window(const struct ggml_tensor *t)
     for (int i = 0; i < 4; i++)
         VGR_REQUIRE(t->op_params[i] >= 0 && (uint64_t)t->op_params[i] % size == 0,
                     "a wrong stride or offset");
+    /* Kernels divide by the strides, also where there is one row of a dimension. */
+    VGR_REQUIRE(t->op_params[0] && t->op_params[1] && t->op_params[2], "a stride of zero");
     if (vgr_empty(b))
         return NULL;
     end = (uint64_t)t->op_params[3] + (uint64_t)b->ne[0] * size;
@@ -154,6 +156,7 @@ const char *vgr_rule_pad(const struct ggml_tensor *t)
 
     VGR_REQUIRE(t->type == GGML_TYPE_F32 && a->type == GGML_TYPE_F32, "not F32");
     VGR_REQUIRE(vgr_fresh(t), "the result is not contiguous");
+    VGR_REQUIRE(vgr_fits_int(t), "too large");
     VGR_REQUIRE(vgr_param_bool(t, 8), "a wrong parameter");
     for (size_t d = 0; d < GGML_MAX_DIMS; d++) {
         int64_t left = t->op_params[2 * d], right = t->op_params[2 * d + 1];
@@ -214,6 +217,7 @@ const char *vgr_rule_timestep_embedding(const struct ggml_tensor *t)
     VGR_REQUIRE(t->type == GGML_TYPE_F32 && a->type == GGML_TYPE_F32, "not F32");
     VGR_REQUIRE(vgr_dense_rows(a) && vgr_fresh(t), "rows are not dense");
     VGR_REQUIRE(vgr_ne(t, t->op_params[0], a->ne[0], 1, 1), "the result has a wrong shape");
+    VGR_REQUIRE(vgr_bytes_fit_int(t), "too large");
     return NULL;
 }
 
@@ -234,6 +238,7 @@ const char *vgr_rule_upscale(const struct ggml_tensor *t)
     VGR_REQUIRE(!(flags & SCALE_ANTIALIAS) || mode == SCALE_BILINEAR, "no such mode");
     if (vgr_empty(t))
         return NULL;
+    VGR_REQUIRE(vgr_fits_int(t) && vgr_bytes_fit_int(a), "too large");
     for (int d = 0; d < GGML_MAX_DIMS; d++) {
         int64_t to = t->ne[d], from = a->ne[d];
 
