@@ -139,7 +139,7 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
     }
     close(log[1]);
     while (access(f->path, F_OK)) {
-        if (waitpid(f->pid, NULL, WNOHANG)) {
+        if (waitpid(f->pid, &f->status, WNOHANG)) {
             f->pid = 0;
             return false;
         }

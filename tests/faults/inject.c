@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * inject.c - preloaded: the Nth call of a kind, made by one of our binaries, fails (inject.h).
+ *
+ * Calls of others, GGML's and libc's own among them, are none of its business: they pass. It makes no system
+ * call once its process runs, since a worker's sandbox allows few.
+ */
+#include "faults/inject.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define API __attribute__((visibility("default")))
+
+static struct inject_page *page;
+
+/* Of glibc: malloc() as it is when nobody stands before it. */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+
+static const char *const names[] = {
+#define NAME(name, file) file,
+    INJECT_WHO(NAME)
+#undef NAME
+};
+
+/* Whose call returns to `address`; INJECT_N_WHO: nobody's of ours. */
+static unsigned whose(void *address)
+{
+    struct dl_find_object found;
+    const char *name, *slash;
+
+    if (!page || _dl_find_object(address, &found))
+        return INJECT_N_WHO;
+    name = found.dlfo_link_map->l_name;
+    if (!*name)
+        name = program_invocation_short_name;
+    slash = strrchr(name, '/');
+    name = slash ? slash + 1 : name;
+    for (unsigned who = 0; who < INJECT_N_WHO; who++) {
+        if (!strncmp(name, names[who], strlen(names[who])))
+            return who;
+    }
+    return INJECT_N_WHO;
+}
+
+/* Counts the call. What is wrong with it: 0, INJECT_SHORT if `may_be_short`, or an errno, which is set. */
+static int fault(enum inject_kind kind, void *address, bool may_be_short)
+{
+    int error = errno;
+    unsigned who = whose(address);
+    uint32_t none = 0;
+
+    errno = error;
+    if (who == INJECT_N_WHO ||
+        __atomic_add_fetch(&page->calls[who][kind], 1, __ATOMIC_SEQ_CST) != page->nth ||
+        page->who != who || page->kind != kind || (page->error == INJECT_SHORT && !may_be_short) ||
+        !__atomic_compare_exchange_n(&page->injected, &none, 1, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        return 0;
+    if (page->error != INJECT_SHORT)
+        errno = (int)page->error;
+    return (int)page->error;
+}
+
+#define HERE __builtin_return_address(0)
+
+#define REAL(name, ...)                                                                            \
+    ({                                                                                             \
+        static __typeof__(&name) real_;                                                            \
+        if (!real_)                                                                                \
+            real_ = (__typeof__(real_))dlsym(RTLD_NEXT, #name);                                    \
+        real_(__VA_ARGS__);                                                                        \
+    })
+
+/* A call that fails with -1. */
+#define PLAIN(kind, ret, name, params, ...)                                                        \
+    API ret name params                                                                            \
+    {                                                                                              \
+        return fault(INJECT_##kind, HERE, false) ? (ret) - 1 : REAL(name, __VA_ARGS__);            \
+    }
+
+/* ---- Waiting ---- */
+
+PLAIN(POLL, int, poll, (struct pollfd * p, nfds_t n, int ms), p, n, ms)
+PLAIN(POLL, int, ppoll,
+      (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *mask), p, n, t, mask)
+PLAIN(WAIT, int, epoll_wait, (int fd, struct epoll_event *e, int n, int ms), fd, e, n, ms)
+
+/* ---- Bytes ---- */
+
+static bool is_stream(int fd)
+{
+    int type;
+    socklen_t len = sizeof(type);
+    struct stat st;
+
+    if (!getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
+        return type == SOCK_STREAM;
+    return !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode));
+}
+
+/* A line that is full has bytes for whoever sleeps at its other end: that a doorbell finds no room is only true
+ * if there is one. */
+static bool must_arrive(int fd, size_t len, int found)
+{
+    return found == EAGAIN && len == 1 && is_stream(fd);
+}
+
+#define BYTES(kind, name, params, fd, len, ...)                                                    \
+    API ssize_t name params                                                                        \
+    {                                                                                              \
+        int error = errno, found = fault(INJECT_##kind, HERE, page && len > 1 && is_stream(fd));   \
+                                                                                                   \
+        if (found && found != INJECT_SHORT) {                                                      \
+            if (INJECT_##kind == INJECT_SEND && must_arrive(fd, len, found))                       \
+                (void)!REAL(name, __VA_ARGS__);                                                    \
+            errno = found;                                                                         \
+            return -1;                                                                             \
+        }                                                                                          \
+        if (found)                                                                                 \
+            len = 1;                                                                               \
+        errno = error;                                                                             \
+        return REAL(name, __VA_ARGS__);                                                            \
+    }
+
+BYTES(RECEIVE, read, (int fd, void *buf, size_t len), fd, len, fd, buf, len)
+BYTES(RECEIVE, pread, (int fd, void *buf, size_t len, off_t at), fd, len, fd, buf, len, at)
+BYTES(RECEIVE, recv, (int fd, void *buf, size_t len, int flags), fd, len, fd, buf, len, flags)
+BYTES(SEND, write, (int fd, const void *buf, size_t len), fd, len, fd, buf, len)
+BYTES(SEND, pwrite, (int fd, const void *buf, size_t len, off_t at), fd, len, fd, buf, len, at)
+BYTES(SEND, send, (int fd, const void *buf, size_t len, int flags), fd, len, fd, buf, len, flags)
+
+/* One byte of the first part, with all of the descriptors. */
+#define MESSAGE(kind, name, constant)                                                              \
+    API ssize_t name(int fd, constant struct msghdr *m, int flags)                                 \
+    {                                                                                              \
+        struct iovec *first = m->msg_iovlen ? m->msg_iov : NULL, all, *parts = m->msg_iov;         \
+        bool may = page && first && first->iov_len > 1 && is_stream(fd);                           \
+        int found = fault(INJECT_##kind, HERE, may);                                               \
+        ssize_t ret;                                                                               \
+                                                                                                   \
+        if (found && found != INJECT_SHORT)                                                        \
+            return -1;                                                                             \
+        if (found) {                                                                               \
+            all = *first;                                                                          \
+            first->iov_len = 1;                                                                    \
+        }                                                                                          \
+        ret = REAL(name, fd, m, flags);                                                            \
+        if (found)                                                                                 \
+            *parts = all;                                                                          \
+        return ret;                                                                                \
+    }
+
+MESSAGE(RECEIVE, recvmsg, )
+MESSAGE(SEND, sendmsg, const)
+
+/* ---- Descriptors ---- */
+
+PLAIN(CONNECT, int, connect, (int fd, const struct sockaddr *a, socklen_t len), fd, a, len)
+PLAIN(ACCEPT, int, accept4, (int fd, struct sockaddr *a, socklen_t *len, int flags), fd, a, len,
+      flags)
+PLAIN(SOCKET, int, socket, (int domain, int type, int protocol), domain, type, protocol)
+PLAIN(SOCKET, int, socketpair, (int domain, int type, int protocol, int pair[2]), domain, type,
+      protocol, pair)
+PLAIN(MEMFD, int, memfd_create, (const char *name, unsigned flags), name, flags)
+PLAIN(FTRUNCATE, int, ftruncate, (int fd, off_t size), fd, size)
+PLAIN(EVENTFD, int, eventfd, (unsigned value, int flags), value, flags)
+PLAIN(EPOLL, int, epoll_create1, (int flags), flags)
+PLAIN(EPOLL, int, epoll_ctl, (int fd, int op, int other, struct epoll_event *e), fd, op, other, e)
+PLAIN(DUP, int, dup2, (int from, int to), from, to)
+PLAIN(PIDFD, int, pidfd_open, (pid_t pid, unsigned flags), pid, flags)
+
+static unsigned long last_argument(va_list *args)
+{
+    return va_arg(*args, unsigned long);
+}
+
+#define VARIADIC(kind, when, name, params, last, ...)                                              \
+    API int name params                                                                            \
+    {                                                                                              \
+        unsigned long argument;                                                                    \
+        va_list args;                                                                              \
+                                                                                                   \
+        va_start(args, last);                                                                      \
+        argument = last_argument(&args);                                                           \
+        va_end(args);                                                                              \
+        return (when) && fault(INJECT_##kind, HERE, false) ? -1                                    \
+                                                           : REAL(name, __VA_ARGS__, argument);    \
+    }
+
+VARIADIC(IOCTL, true, ioctl, (int fd, unsigned long nr, ...), nr, fd, nr)
+VARIADIC(DUP, command == F_DUPFD_CLOEXEC || command == F_DUPFD, fcntl, (int fd, int command, ...),
+         command, fd, command)
+VARIADIC(OPEN, true, open, (const char *path, int flags, ...), flags, path, flags)
+
+/* ---- Memory ---- */
+
+API void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+    return fault(INJECT_MMAP, HERE, false) ? MAP_FAILED
+                                           : REAL(mmap, at, size, prot, flags, fd, offset);
+}
+
+API void *malloc(size_t size)
+{
+    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_malloc(size);
+}
+
+API void *calloc(size_t n, size_t size)
+{
+    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_calloc(n, size);
+}
+
+API void *realloc(void *p, size_t size)
+{
+    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_realloc(p, size);
+}
+
+API void *aligned_alloc(size_t alignment, size_t size)
+{
+    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_memalign(alignment, size);
+}
+
+API char *strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_malloc(size);
+
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+/* ---- Threads and processes ---- */
+
+API int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                       void *arg)
+{
+    int found = fault(INJECT_THREAD, HERE, false);
+
+    return found ? found : REAL(pthread_create, thread, attr, start, arg);
+}
+
+PLAIN(FORK, pid_t, fork, (void), )
+
+API long syscall(long nr, ...)
+{
+    long a[6];
+    va_list args;
+
+    va_start(args, nr);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(args, long);
+    va_end(args);
+    if (nr == SYS_clone && fault(INJECT_FORK, HERE, false))
+        return -1;
+    return REAL(syscall, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* ---- The page ---- */
+
+/* A worker's calls begin anew with each of them. */
+static void __attribute__((constructor)) begin(void)
+{
+    const char *path = getenv("INJECT");
+    int fd = path ? REAL(open, path, O_RDWR | O_CLOEXEC) : -1;
+    void *p = fd < 0 ? MAP_FAILED
+                     : REAL(mmap, NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (fd >= 0)
+        close(fd);
+    if (p == MAP_FAILED)
+        return;
+    if (!strncmp(program_invocation_short_name, names[INJECT_WORKER], strlen(names[INJECT_WORKER])))
+        memset(((struct inject_page *)p)->calls[INJECT_WORKER], 0,
+               sizeof(((struct inject_page *)p)->calls[INJECT_WORKER]));
+    page = p;
+}
