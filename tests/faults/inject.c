@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +30,7 @@
 #define API __attribute__((visibility("default")))
 
 static struct inject_page *page;
+static bool probing; /* this is a worker that meets no guest */
 
 /* Of glibc: malloc() as it is when nobody stands before it. */
 void *__libc_malloc(size_t size);
@@ -57,7 +59,7 @@ static unsigned whose(void *address)
     name = slash ? slash + 1 : name;
     for (unsigned who = 0; who < INJECT_N_WHO; who++) {
         if (!strncmp(name, names[who], strlen(names[who])))
-            return who;
+            return who == INJECT_WORKER && probing ? INJECT_PROBE : who;
     }
     return INJECT_N_WHO;
 }
@@ -260,6 +262,20 @@ API int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*st
 
 PLAIN(FORK, pid_t, fork, (void), )
 
+/* A keeper is started with no environment at all. */
+API int execve(const char *path, char *const *argv, char *const *env)
+{
+    static char preload[1024], inject[1024];
+    char *with[] = {preload, inject, NULL};
+
+    if (page && !*env) {
+        snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", getenv("LD_PRELOAD"));
+        snprintf(inject, sizeof(inject), "INJECT=%s", getenv("INJECT"));
+        env = with;
+    }
+    return REAL(execve, path, argv, env);
+}
+
 API long syscall(long nr, ...)
 {
     long a[6];
@@ -277,7 +293,7 @@ API long syscall(long nr, ...)
 /* ---- The page ---- */
 
 /* A worker's calls begin anew with each of them. */
-static void __attribute__((constructor)) begin(void)
+static void __attribute__((constructor)) begin(int argc, char **argv)
 {
     const char *path = getenv("INJECT");
     int fd = path ? REAL(open, path, O_RDWR | O_CLOEXEC) : -1;
@@ -288,7 +304,9 @@ static void __attribute__((constructor)) begin(void)
         close(fd);
     if (p == MAP_FAILED)
         return;
-    if (!strncmp(program_invocation_short_name, names[INJECT_WORKER], strlen(names[INJECT_WORKER])))
+    probing = argc > 1 && !strcmp(argv[1], "--probe");
+    if (!probing &&
+        !strncmp(program_invocation_short_name, names[INJECT_WORKER], strlen(names[INJECT_WORKER])))
         memset(((struct inject_page *)p)->calls[INJECT_WORKER], 0,
                sizeof(((struct inject_page *)p)->calls[INJECT_WORKER]));
     page = p;

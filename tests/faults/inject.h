@@ -11,11 +11,12 @@
 
 #include <stdint.h>
 
-/* WHO, and how the name of its file begins. */
+/* WHO, and how the name of its file begins. A worker that only probes is told from others by its argument. */
 #define INJECT_WHO(X)                                                                              \
     X(GUEST, "libggml-virtgpu")                                                                    \
     X(FRONT, "vgr-device")                                                                         \
     X(WORKER, "vgr-worker")                                                                        \
+    X(PROBE, "vgr-worker --probe")                                                                 \
     X(KEEPER, "vgr-keeper")                                                                        \
     X(BRIDGE, "libvgr-virgl")
 

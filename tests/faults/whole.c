@@ -2,12 +2,13 @@
  *
  * whole.c - the life of a front: it starts, a guest opens a context, computes and closes, and it ends.
  *
- *   whole vhost|direct|broker FOLDER VGR-DEVICE TIMES
+ *   whole vhost|direct|broker FOLDER VGR-DEVICE TIMES HOLDS
  *
- * TIMES guests, one after another; the last has to get what it wants, whatever happened to those before it.
- * QEMU, or a monitor with the bridge in it, connects once more if its first try comes to nothing. Prints one
- * line, "right" or why not, with what the front still holds at the end. Exit status 0: all was right.
- * 3: the front, or the first guest, was refused something, and it was said. 1: anything else.
+ * TIMES guests, one after another; the last has to get what it wants, whatever happened to those before it, and
+ * then the front has to come to hold HOLDS descriptors, if that is not 0. QEMU, or a monitor with the bridge in
+ * it, connects once more if its first try comes to nothing. Prints one line, "right" or why not, with what the
+ * front holds at the end. Exit status 0: all was right. 3: the front, or a guest, was refused something, and
+ * the guest was told why or the front's log says it. 1: anything else.
  */
 #include <poll.h>
 #include <signal.h>
@@ -18,6 +19,8 @@
 #include <unistd.h>
 
 #include "hostile/worker_fronts.h"
+
+#define LINGER_MS 10000 /* what a client has left in a connection is closed by a process of its own */
 
 enum { RIGHT = 0, BAD = 1, REFUSED = 3 };
 
@@ -42,8 +45,22 @@ static int end(const char *verdict, struct front *f, int status)
     return status;
 }
 
-/* One guest's life: 1 right, 0 refused, -1 wrong. */
-static int live(struct front *f)
+/* Does it come to that? What it holds is in *fds. */
+static bool comes_to_hold(const struct front *f, unsigned wanted, unsigned *fds)
+{
+    uint64_t end = front_now_ms() + LINGER_MS;
+    unsigned workers;
+
+    front_holds(f, fds, &workers, NULL);
+    while (wanted && *fds != wanted && front_now_ms() < end) {
+        front_nap();
+        front_holds(f, fds, &workers, NULL);
+    }
+    return !wanted || *fds == wanted;
+}
+
+/* One guest's life: 1 right, 0 refused, -1 wrong. Sets *told if it was told why it failed. */
+static int live(struct front *f, bool *told)
 {
     uint64_t patience = front_now_ms() + FRONT_PATIENCE_MS;
     unsigned fds, workers = 1;
@@ -58,6 +75,7 @@ static int live(struct front *f)
     }
     if (guest_state(&g) == VGR_STATE_FAILED)
         printf("failed: %.*s; ", (int)sizeof(g.ctl->error_text), g.ctl->error_text);
+    *told = guest_state(&g) == VGR_STATE_FAILED && *g.ctl->error_text;
     if (!guest_close(&g) && got > 0)
         got = 0;
     while (workers && front_now_ms() < patience) {
@@ -82,14 +100,14 @@ int main(int argc, char **argv)
 {
     static const char *const kinds[] = {"vhost", "direct", "broker"};
     static char *arguments[] = {"--device", "CPU", "--log-level", "warn", NULL};
-    unsigned kind = 0, fds, workers;
-    bool refused = false;
+    unsigned kind = 0, fds;
+    bool refused = false, told;
     struct front f;
     int got = 0;
 
-    while (kind < 3 && argc == 5 && strcmp(argv[1], kinds[kind]))
+    while (kind < 3 && argc == 6 && strcmp(argv[1], kinds[kind]))
         kind++;
-    if (kind == 3 || argc != 5)
+    if (kind == 3 || argc != 6)
         return 9;
     signal(SIGPIPE, SIG_IGN);
     if (!front_start(&f, (enum front_kind)kind, argv[2], argv[3], arguments)) {
@@ -102,15 +120,20 @@ int main(int argc, char **argv)
             return end("nobody connects", &f, BAD);
     }
     for (int i = 0, n = atoi(argv[4]); i < n; i++) {
-        got = live(&f);
+        got = live(&f, &told);
         if (got < 0)
             return end("a guest got something wrong, or its worker stayed", &f, BAD);
+        if (!got && !told && !*log_of(&f))
+            return end("a guest is refused, and nothing is said", &f, BAD);
         refused |= !got;
         f.lost = false;
     }
     if (!got)
         return end("a guest is refused after the fault", &f, BAD);
-    front_holds(&f, &fds, &workers, NULL);
+    if (!comes_to_hold(&f, (unsigned)atoi(argv[5]), &fds)) {
+        printf("holds %u, not %s; ", fds, argv[5]);
+        return end("the front keeps something", &f, BAD);
+    }
     if (!front_stop(&f))
         return end("the front did not end in peace", &f, BAD);
     printf("%s; holds %u\n", refused ? "refused once" : "right", fds);

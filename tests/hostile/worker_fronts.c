@@ -375,19 +375,21 @@ bool guest_close(struct guest *g)
     return well;
 }
 
-/* What the front has to say to a program comes by the socket. */
+/* What the front has to say to a program comes by the socket, whose end is the context's. */
 uint32_t guest_state(const struct guest *g)
 {
     uint32_t state = __atomic_load_n(&g->ctl->state, __ATOMIC_ACQUIRE);
-    struct vgr_notice notice;
+    struct vgr_notice notice = {0};
+    ssize_t n;
 
-    if (g->front->kind == FRONT_DIRECT && state != VGR_STATE_FAILED &&
-        recv(g->conn, &notice, sizeof(notice), MSG_DONTWAIT) == (ssize_t)sizeof(notice)) {
-        memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
-        __atomic_store_n(&g->ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
-        return VGR_STATE_FAILED;
-    }
-    return state;
+    if (g->front->kind != FRONT_DIRECT || state == VGR_STATE_FAILED)
+        return state;
+    n = recv(g->conn, &notice, sizeof(notice), MSG_DONTWAIT);
+    if (n != 0 && n != (ssize_t)sizeof(notice) && !(n < 0 && errno == ECONNRESET))
+        return state;
+    memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
+    __atomic_store_n(&g->ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
+    return VGR_STATE_FAILED;
 }
 
 bool guest_ready(struct guest *g)
