@@ -212,6 +212,9 @@ static int open_context(struct vgr_bridge_context *c, const struct vgr_submit *s
                  vgr_links_limit());
         return refuse(c, res, VGR_ERROR_LIMIT, text);
     }
+    if (!vgr_service_runs())
+        return refuse(c, res, VGR_ERROR_INTERNAL,
+                      "the bridge could not start its thread, as the monitor's log says");
     err = find_arena(res, s->size, &ram);
     if (err == -ENODEV)
         return refuse(c, res, VGR_ERROR_INTERNAL,
