@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 """drive.py - makes each call fail, one at a time, and tells what came of it
 
-  drive.py [--every N] [--offset K] [--only REGEX] BUILD FOLDER [SCENARIO...]
+  drive.py [--every N] [--offset K] [--only REGEX] [--sites] BUILD FOLDER [SCENARIO...]
 
 First a scenario runs without a fault, and the calls that each of our binaries makes are counted, by kind
 (inject.h). Then it runs once for each call and each way in which it can fail (with --every for every Nth, from
-the Kth on; with --only for those whose name, SCENARIO/PROCESS/CALL-N-ERROR as failures are printed, matches).
+the Kth on; with --sites for the first and the last call from each place in the code; with --only for those whose name, SCENARIO/PROCESS/CALL-N-ERROR as failures are printed, matches).
 All of these are in order:
 
   right     the fault made no difference
@@ -27,6 +27,7 @@ import sys
 import time
 
 WHO = ["guest", "front", "worker", "probe", "keeper", "bridge"]
+SITES = 256
 TIMES = 3  # guests of a front; the fault may be the last but one's
 EINTR, EAGAIN, ENOMEM, EMFILE, SHORT = 4, 11, 12, 24, 10000
 ERRORS = {"EINTR": EINTR, "EAGAIN": EAGAIN, "ENOMEM": ENOMEM, "EMFILE": EMFILE, "short": SHORT}
@@ -45,13 +46,40 @@ KINDS = {
     "fork": ["EAGAIN", "ENOMEM"],
     "malloc": ["ENOMEM"],
     "socket": ["ENOMEM", "EMFILE"],
-    "accept": ["EINTR", "EAGAIN", "ENOMEM", "EMFILE"],
+    "accept": ["EINTR", "ENOMEM", "EMFILE"],  # while somebody waits there is no EAGAIN
     "open": ["EINTR", "ENOMEM", "EMFILE"],
     "dup": ["EINTR", "EMFILE"],
     "epoll": ["ENOMEM", "EMFILE"],
     "epoll_wait": ["EINTR"],
     "pidfd_open": ["ENOMEM", "EMFILE"],
 }
+# Calls of these kinds, by all the names that libc has for them. What our binaries import of them, inject.c exports.
+NAMES = {
+    "poll": "poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2",
+    "receive": "read readv pread preadv preadv2 recv recvfrom recvmsg recvmmsg",
+    "send": "write writev pwrite pwritev pwritev2 send sendto sendmsg sendmmsg sendfile splice",
+    "connect": "connect",
+    "ioctl": "ioctl drmIoctl",
+    "mmap": "mmap mremap shmat",
+    "memfd": "memfd_create shm_open tmpfile mkstemp mkostemp",
+    "ftruncate": "ftruncate truncate fallocate posix_fallocate",
+    "eventfd": "eventfd signalfd timerfd_create inotify_init1",
+    "thread": "pthread_create thrd_create",
+    "fork": "fork vfork clone clone3 posix_spawn posix_spawnp system popen execve syscall",
+    "malloc": "malloc calloc realloc reallocarray aligned_alloc posix_memalign memalign strdup strndup asprintf "
+              "vasprintf getline getdelim open_memstream fopen fdopen opendir scandir realpath",
+    "socket": "socket socketpair pipe pipe2",
+    "accept": "accept accept4",
+    "open": "open openat creat",
+    "dup": "dup dup2 dup3 fcntl",
+    "epoll": "epoll_create epoll_create1 epoll_ctl",
+    "pidfd": "pidfd_open",
+}
+BINARIES = ["src/guest/libggml-virtgpu.so", "src/device/vgr-device", "src/worker/vgr-worker", "src/keeper/vgr-keeper",
+            "src/virgl/libvgr-virgl.so"]
+# Left out: no scenario has a virtio-gpu of a VM; with a name in its second argument realpath() allocates nothing, and
+# else it is for --shader-cache and for that virtio-gpu.
+LEFT_OUT = {"drmIoctl", "realpath"}
 LIMIT = 90  # seconds for a run; what waits in it by hand gives up after 60
 
 
@@ -61,7 +89,7 @@ class Page:
     HEAD = struct.Struct("=5I")
 
     def __init__(self, path):
-        size = self.HEAD.size + 4 * len(WHO) * len(KINDS)
+        size = self.HEAD.size + 4 * len(WHO) * len(KINDS) * (1 + SITES)
         with open(path, "wb") as f:
             f.truncate(size)
         self.path = path
@@ -74,6 +102,13 @@ class Page:
 
     def injected(self):
         return self.HEAD.unpack_from(self.map, 0)[4]
+
+    def site(self, who, kind, nth):
+        """What stands for the place of a call in the code; None: it was not remembered."""
+        if nth > SITES:
+            return None
+        at = len(WHO) * len(KINDS) + (who * len(KINDS) + kind) * SITES + nth - 1
+        return struct.unpack_from("=I", self.map, self.HEAD.size + 4 * at)[0]
 
     def calls(self, who, kind):
         return struct.unpack_from("=I", self.map, self.HEAD.size + 4 * (who * len(KINDS) + kind))[0]
@@ -194,16 +229,45 @@ SCENARIOS = {
 }
 
 
+def ends(page, key, n):
+    """Of `n` calls the first and the last from each place in the code."""
+    first, last = {}, {}
+    for nth in range(1, n + 1):
+        site = page.site(WHO.index(key[0]), list(KINDS).index(key[1]), nth)
+        first.setdefault(site, nth)
+        last[site] = nth
+    return sorted(set(first.values()) | set(last.values()))
+
+
+def symbols(path, which):
+    out = subprocess.run(["nm", "-D", which, path], check=True, capture_output=True, text=True).stdout
+    return {re.sub(r"@.*", "", line.split()[-1]) for line in out.splitlines()}
+
+
+def forgotten(build):
+    """What our binaries call of NAMES and inject.c does not stand before; and how many functions it does."""
+    names = {name for family in NAMES.values() for name in family.split()} - LEFT_OUT
+    ours = set().union(*(symbols(f"{build}/{b}", "--undefined-only") for b in BINARIES))
+    wanted = {name for name in ours if re.sub("64$", "", name) in names}
+    return sorted(wanted - symbols(f"{build}/tests/faults/libinject.so", "--defined-only")), len(wanted)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--offset", type=int, default=0)
+    parser.add_argument("--sites", action="store_true")
     parser.add_argument("--only", metavar="REGEX")
     parser.add_argument("build")
     parser.add_argument("folder")
     parser.add_argument("scenario", nargs="*")
     args = parser.parse_args()
     page = Page(f"{args.folder}/inject")
+    missing, found = forgotten(args.build)
+    if missing or not found:
+        print(f"FAIL imports (inject.c does not export: {' '.join(missing)})")
+        return 1
+    print(f"ok imports ({found} functions, each can be made to fail)")
     number = total = failures = 0
     print("| scenario | process | call | calls | faults | right | refused | late | failed |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -216,9 +280,13 @@ def main():
             print(f"FAIL {name}: without a fault: {status}: {out}")
             return 1
         calls = {(who, kind): page.calls(WHO.index(who), k) for who in whos for k, kind in enumerate(KINDS)}
+        if args.sites:
+            tried_calls = {key: ends(page, key, n) for key, n in calls.items()}
+        else:
+            tried_calls = {key: range(1, n + 1) for key, n in calls.items()}
         for (who, kind), n in calls.items():
             seen = {"right": 0, "refused": 0, "late": 0, "failed": 0}
-            for nth in range(1, n + 1):
+            for nth in tried_calls[who, kind]:
                 for error in KINDS[kind]:
                     number += 1
                     if (number + args.offset) % args.every:
@@ -230,8 +298,8 @@ def main():
                     verdict = {0: "right", 3: "refused"}.get(status, "failed")
                     if not page.injected():
                         verdict = "late" if status == 0 and error != "short" else verdict
-                        if error == "short" and status == 0:
-                            continue  # of a message there is no part
+                        if error in ("short", "EAGAIN") and status == 0:
+                            continue  # of a message there is no part, and what may wait does
                     seen[verdict] += 1
                     if verdict == "failed":
                         why = "it hung" if status is None else f"status {status}"

@@ -7,6 +7,7 @@
  */
 #include "faults/inject.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -64,23 +66,39 @@ static unsigned whose(void *address)
     return INJECT_N_WHO;
 }
 
-/* Counts the call. What is wrong with it: 0, INJECT_SHORT if `may_be_short`, or an errno, which is set. */
-static int fault(enum inject_kind kind, void *address, bool may_be_short)
+/* Counts the call. Is it the one? */
+static bool is_the_one(enum inject_kind kind, void *address)
 {
     int error = errno;
     unsigned who = whose(address);
-    uint32_t none = 0;
+    uint32_t nth;
 
     errno = error;
-    if (who == INJECT_N_WHO ||
-        __atomic_add_fetch(&page->calls[who][kind], 1, __ATOMIC_SEQ_CST) != page->nth ||
-        page->who != who || page->kind != kind || (page->error == INJECT_SHORT && !may_be_short) ||
-        !__atomic_compare_exchange_n(&page->injected, &none, 1, false, __ATOMIC_SEQ_CST,
+    if (who == INJECT_N_WHO)
+        return false;
+    nth = __atomic_add_fetch(&page->calls[who][kind], 1, __ATOMIC_SEQ_CST);
+    if (nth <= INJECT_SITES)
+        page->sites[who][kind][nth - 1] = (uint32_t)(uintptr_t)address;
+    return nth == page->nth && page->who == who && page->kind == kind;
+}
+
+/* What is wrong with it: 0, INJECT_SHORT, or an errno, which is set. */
+static int spoil(void)
+{
+    uint32_t none = 0;
+
+    if (!__atomic_compare_exchange_n(&page->injected, &none, 1, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST))
         return 0;
     if (page->error != INJECT_SHORT)
         errno = (int)page->error;
     return (int)page->error;
+}
+
+/* A call that has no bytes. */
+static int fault(enum inject_kind kind, void *address)
+{
+    return is_the_one(kind, address) && page->error != INJECT_SHORT ? spoil() : 0;
 }
 
 #define HERE __builtin_return_address(0)
@@ -97,7 +115,7 @@ static int fault(enum inject_kind kind, void *address, bool may_be_short)
 #define PLAIN(kind, ret, name, params, ...)                                                        \
     API ret name params                                                                            \
     {                                                                                              \
-        return fault(INJECT_##kind, HERE, false) ? (ret) - 1 : REAL(name, __VA_ARGS__);            \
+        return fault(INJECT_##kind, HERE) ? (ret) - 1 : REAL(name, __VA_ARGS__);                   \
     }
 
 /* ---- Waiting ---- */
@@ -120,6 +138,25 @@ static bool is_stream(int fd)
     return !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode));
 }
 
+/* Only a stream gives or takes a part; only what need not wait says so. */
+static bool can_be(int fd, size_t len, int flags)
+{
+    if (page->error == INJECT_SHORT)
+        return len > 1 && is_stream(fd);
+    return page->error != EAGAIN || flags & MSG_DONTWAIT || fcntl(fd, F_GETFL) & O_NONBLOCK;
+}
+
+static int fault_in_bytes(enum inject_kind kind, void *address, int fd, size_t len, int flags)
+{
+    int error = errno;
+
+    if (!is_the_one(kind, address) || !can_be(fd, len, flags)) {
+        errno = error;
+        return 0;
+    }
+    return spoil();
+}
+
 /* A line that is full has bytes for whoever sleeps at its other end: that a doorbell finds no room is only true
  * if there is one. */
 static bool must_arrive(int fd, size_t len, int found)
@@ -127,10 +164,10 @@ static bool must_arrive(int fd, size_t len, int found)
     return found == EAGAIN && len == 1 && is_stream(fd);
 }
 
-#define BYTES(kind, name, params, fd, len, ...)                                                    \
+#define BYTES(kind, name, params, fd, len, flags, ...)                                             \
     API ssize_t name params                                                                        \
     {                                                                                              \
-        int error = errno, found = fault(INJECT_##kind, HERE, page && len > 1 && is_stream(fd));   \
+        int error = errno, found = fault_in_bytes(INJECT_##kind, HERE, fd, len, flags);            \
                                                                                                    \
         if (found && found != INJECT_SHORT) {                                                      \
             if (INJECT_##kind == INJECT_SEND && must_arrive(fd, len, found))                       \
@@ -144,20 +181,21 @@ static bool must_arrive(int fd, size_t len, int found)
         return REAL(name, __VA_ARGS__);                                                            \
     }
 
-BYTES(RECEIVE, read, (int fd, void *buf, size_t len), fd, len, fd, buf, len)
-BYTES(RECEIVE, pread, (int fd, void *buf, size_t len, off_t at), fd, len, fd, buf, len, at)
-BYTES(RECEIVE, recv, (int fd, void *buf, size_t len, int flags), fd, len, fd, buf, len, flags)
-BYTES(SEND, write, (int fd, const void *buf, size_t len), fd, len, fd, buf, len)
-BYTES(SEND, pwrite, (int fd, const void *buf, size_t len, off_t at), fd, len, fd, buf, len, at)
-BYTES(SEND, send, (int fd, const void *buf, size_t len, int flags), fd, len, fd, buf, len, flags)
+BYTES(RECEIVE, read, (int fd, void *buf, size_t len), fd, len, 0, fd, buf, len)
+BYTES(RECEIVE, pread, (int fd, void *buf, size_t len, off_t at), fd, len, 0, fd, buf, len, at)
+BYTES(RECEIVE, recv, (int fd, void *buf, size_t len, int flags), fd, len, flags, fd, buf, len,
+      flags)
+BYTES(SEND, write, (int fd, const void *buf, size_t len), fd, len, 0, fd, buf, len)
+BYTES(SEND, pwrite, (int fd, const void *buf, size_t len, off_t at), fd, len, 0, fd, buf, len, at)
+BYTES(SEND, send, (int fd, const void *buf, size_t len, int flags), fd, len, flags, fd, buf, len,
+      flags)
 
 /* One byte of the first part, with all of the descriptors. */
 #define MESSAGE(kind, name, constant)                                                              \
     API ssize_t name(int fd, constant struct msghdr *m, int flags)                                 \
     {                                                                                              \
         struct iovec *first = m->msg_iovlen ? m->msg_iov : NULL, all, *parts = m->msg_iov;         \
-        bool may = page && first && first->iov_len > 1 && is_stream(fd);                           \
-        int found = fault(INJECT_##kind, HERE, may);                                               \
+        int found = fault_in_bytes(INJECT_##kind, HERE, fd, first ? first->iov_len : 0, flags);    \
         ssize_t ret;                                                                               \
                                                                                                    \
         if (found && found != INJECT_SHORT)                                                        \
@@ -186,10 +224,17 @@ PLAIN(SOCKET, int, socketpair, (int domain, int type, int protocol, int pair[2])
 PLAIN(MEMFD, int, memfd_create, (const char *name, unsigned flags), name, flags)
 PLAIN(FTRUNCATE, int, ftruncate, (int fd, off_t size), fd, size)
 PLAIN(EVENTFD, int, eventfd, (unsigned value, int flags), value, flags)
+PLAIN(EVENTFD, int, signalfd, (int fd, const sigset_t *set, int flags), fd, set, flags)
 PLAIN(EPOLL, int, epoll_create1, (int flags), flags)
-PLAIN(EPOLL, int, epoll_ctl, (int fd, int op, int other, struct epoll_event *e), fd, op, other, e)
 PLAIN(DUP, int, dup2, (int from, int to), from, to)
 PLAIN(PIDFD, int, pidfd_open, (pid_t pid, unsigned flags), pid, flags)
+
+/* What is taken out or changed needs no memory. */
+API int epoll_ctl(int fd, int op, int other, struct epoll_event *e)
+{
+    return op == EPOLL_CTL_ADD && fault(INJECT_EPOLL, HERE) ? -1
+                                                            : REAL(epoll_ctl, fd, op, other, e);
+}
 
 static unsigned long last_argument(va_list *args)
 {
@@ -205,8 +250,7 @@ static unsigned long last_argument(va_list *args)
         va_start(args, last);                                                                      \
         argument = last_argument(&args);                                                           \
         va_end(args);                                                                              \
-        return (when) && fault(INJECT_##kind, HERE, false) ? -1                                    \
-                                                           : REAL(name, __VA_ARGS__, argument);    \
+        return (when) && fault(INJECT_##kind, HERE) ? -1 : REAL(name, __VA_ARGS__, argument);      \
     }
 
 VARIADIC(IOCTL, true, ioctl, (int fd, unsigned long nr, ...), nr, fd, nr)
@@ -218,34 +262,43 @@ VARIADIC(OPEN, true, open, (const char *path, int flags, ...), flags, path, flag
 
 API void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
 {
-    return fault(INJECT_MMAP, HERE, false) ? MAP_FAILED
-                                           : REAL(mmap, at, size, prot, flags, fd, offset);
+    return fault(INJECT_MMAP, HERE) ? MAP_FAILED : REAL(mmap, at, size, prot, flags, fd, offset);
 }
 
 API void *malloc(size_t size)
 {
-    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_malloc(size);
+    return fault(INJECT_MALLOC, HERE) ? NULL : __libc_malloc(size);
 }
 
 API void *calloc(size_t n, size_t size)
 {
-    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_calloc(n, size);
+    return fault(INJECT_MALLOC, HERE) ? NULL : __libc_calloc(n, size);
 }
 
 API void *realloc(void *p, size_t size)
 {
-    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_realloc(p, size);
+    return fault(INJECT_MALLOC, HERE) ? NULL : __libc_realloc(p, size);
 }
 
 API void *aligned_alloc(size_t alignment, size_t size)
 {
-    return fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_memalign(alignment, size);
+    return fault(INJECT_MALLOC, HERE) ? NULL : __libc_memalign(alignment, size);
 }
+
+API FILE *open_memstream(char **text, size_t *size)
+{
+    return fault(INJECT_MALLOC, HERE) ? NULL : REAL(open_memstream, text, size);
+}
+
+PLAIN(MALLOC, int, scandir,
+      (const char *path, struct dirent ***list, int (*wanted)(const struct dirent *),
+       int (*order)(const struct dirent **, const struct dirent **)),
+      path, list, wanted, order)
 
 API char *strdup(const char *text)
 {
     size_t size = strlen(text) + 1;
-    char *copy = fault(INJECT_MALLOC, HERE, false) ? NULL : __libc_malloc(size);
+    char *copy = fault(INJECT_MALLOC, HERE) ? NULL : __libc_malloc(size);
 
     return copy ? memcpy(copy, text, size) : NULL;
 }
@@ -255,7 +308,7 @@ API char *strdup(const char *text)
 API int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
                        void *arg)
 {
-    int found = fault(INJECT_THREAD, HERE, false);
+    int found = fault(INJECT_THREAD, HERE);
 
     return found ? found : REAL(pthread_create, thread, attr, start, arg);
 }
@@ -285,7 +338,7 @@ API long syscall(long nr, ...)
     for (int i = 0; i < 6; i++)
         a[i] = va_arg(args, long);
     va_end(args);
-    if (nr == SYS_clone && fault(INJECT_FORK, HERE, false))
+    if (nr == SYS_clone && fault(INJECT_FORK, HERE))
         return -1;
     return REAL(syscall, nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

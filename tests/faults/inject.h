@@ -46,6 +46,7 @@
 enum inject_who { INJECT_WHO(INJECT_ENUM_WHO) INJECT_N_WHO };
 enum inject_kind { INJECT_KINDS(INJECT_ENUM_KIND) INJECT_N_KINDS };
 
+#define INJECT_SITES 256   /* calls of a kind that are remembered */
 #define INJECT_SHORT 10000 /* instead of an errno: one byte, of what is a stream of them */
 
 struct inject_page {
@@ -54,6 +55,8 @@ struct inject_page {
     uint32_t error;    /* an errno or INJECT_SHORT */
     uint32_t injected; /* how often; a second one there is not */
     uint32_t calls[INJECT_N_WHO][INJECT_N_KINDS];
+    uint32_t sites[INJECT_N_WHO][INJECT_N_KINDS]
+                  [INJECT_SITES]; /* from where: of the return address, 32 bits */
 };
 
 #endif

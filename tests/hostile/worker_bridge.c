@@ -66,7 +66,7 @@ static void power_on(struct guest *g, const size_t *halves)
     uint32_t ver, size;
 
     setenv("VGR_BROKER", g->front->path, 1);
-    setenv("VGR_VIRGL_LOG", "error", 1);
+    setenv("VGR_VIRGL_LOG", "warn", 1);
     virgl_renderer_get_cap_set(1, &ver, &size);
     well = size > MON_CAPSET && !mon_power_on(true);
 }

@@ -154,16 +154,17 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
 bool front_stop(struct front *f)
 {
     uint64_t end = front_now_ms() + FRONT_PATIENCE_MS;
-    int status = 0;
+    pid_t pid = f->pid;
 
-    kill(f->pid, SIGTERM);
+    f->pid = 0;
+    kill(pid, SIGTERM);
     while (front_now_ms() < end) {
-        if (waitpid(f->pid, &status, WNOHANG) == f->pid)
-            return WIFEXITED(status) && !WEXITSTATUS(status);
+        if (waitpid(pid, &f->status, WNOHANG) == pid)
+            return WIFEXITED(f->status) && !WEXITSTATUS(f->status);
         usleep(10000);
     }
-    kill(f->pid, SIGKILL);
-    waitpid(f->pid, NULL, 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, &f->status, 0);
     return false;
 }
 
