@@ -67,7 +67,7 @@ NAMES = {
     "thread": "pthread_create thrd_create",
     "fork": "fork vfork clone clone3 posix_spawn posix_spawnp system popen execve syscall",
     "malloc": "malloc calloc realloc reallocarray aligned_alloc posix_memalign memalign strdup strndup asprintf "
-              "vasprintf getline getdelim open_memstream fopen fdopen opendir scandir realpath",
+              "vasprintf getline getdelim open_memstream fopen fdopen opendir fdopendir scandir realpath",
     "socket": "socket socketpair pipe pipe2",
     "accept": "accept accept4",
     "open": "open openat creat",
@@ -284,6 +284,7 @@ def main():
             tried_calls = {key: ends(page, key, n) for key, n in calls.items()}
         else:
             tried_calls = {key: range(1, n + 1) for key, n in calls.items()}
+        sums = {who: (0, 0) for who in whos}
         for (who, kind), n in calls.items():
             seen = {"right": 0, "refused": 0, "late": 0, "failed": 0}
             for nth in tried_calls[who, kind]:
@@ -305,11 +306,16 @@ def main():
                         why = "it hung" if status is None else f"status {status}"
                         print(f"FAIL {name}/{who}/{kind}-{nth}-{error} ({why}: {' '.join(out.split())[-300:]})", flush=True)
             tried = sum(seen.values())
+            sums[who] = sums[who][0] + tried, sums[who][1] + seen["failed"]
             total += tried
             failures += seen["failed"]
             if tried:
                 print(f"| {name} | {who} | {kind} | {n} | {tried} | " + " | ".join(map(str, seen.values())) + " |",
                       flush=True)
+        for who in whos:
+            n, bad = sums[who]
+            if not bad:
+                print(f"ok {name}/{who} ({n} faults)", flush=True)
         scenario.close()
     print(f"{total} faults, {failures} failures")
     return failures > 0

@@ -290,6 +290,16 @@ API FILE *open_memstream(char **text, size_t *size)
     return fault(INJECT_MALLOC, HERE) ? NULL : REAL(open_memstream, text, size);
 }
 
+API FILE *fdopen(int fd, const char *mode)
+{
+    return fault(INJECT_MALLOC, HERE) ? NULL : REAL(fdopen, fd, mode);
+}
+
+API DIR *fdopendir(int fd)
+{
+    return fault(INJECT_MALLOC, HERE) ? NULL : REAL(fdopendir, fd);
+}
+
 PLAIN(MALLOC, int, scandir,
       (const char *path, struct dirent ***list, int (*wanted)(const struct dirent *),
        int (*order)(const struct dirent **, const struct dirent **)),
