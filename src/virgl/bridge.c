@@ -292,8 +292,10 @@ bool vgr_bridge_fence(uint32_t ctx, uint32_t ring, uint64_t id, int *result)
 {
     struct vgr_bridge_context *c;
     struct vgr_fence *f;
+    bool served;
 
     pthread_mutex_lock(&vgr_bridge_lock);
+    served = vgr_service_runs();
     c = find_claimed(ctx);
     if (!c) {
         pthread_mutex_unlock(&vgr_bridge_lock);
@@ -309,6 +311,9 @@ bool vgr_bridge_fence(uint32_t ctx, uint32_t ring, uint64_t id, int *result)
         vgr_fence_done(f);
     c->waits = c->opens = false;
     pthread_mutex_unlock(&vgr_bridge_lock);
-    vgr_service_kick();
+    if (served)
+        vgr_service_kick();
+    else
+        vgr_fences_deliver(); /* nobody else does: its context was refused, and the guest must not wait */
     return true;
 }
