@@ -82,9 +82,11 @@ static void open_context(struct guest *g, const size_t *halves)
     well = !mon_claimed(id) && !virgl_renderer_resource_create(&args, NULL, 0) &&
            !virgl_renderer_resource_attach_iov((int)id, iov, 2);
     virgl_renderer_ctx_attach_resource((int)id, (int)id);
-    life[g->slot] = ++last_fence;
+    life[g->slot] = 0;
     well = well && !mon_submit(id, VGR_SUBMIT_OPEN, id, ATTACK_ARENA) &&
-           !virgl_renderer_context_create_fence(id, 0, VGR_BRIDGE_RING_LIFE, life[g->slot]);
+           !virgl_renderer_context_create_fence(id, 0, VGR_BRIDGE_RING_LIFE, ++last_fence);
+    if (well)
+        life[g->slot] = last_fence;
 }
 
 static void ring(struct guest *g, const size_t *halves)
@@ -152,8 +154,8 @@ bool bridge_close(struct guest *g)
     uint64_t end = front_now_ms() + FRONT_PATIENCE_MS;
     bool ok = monitor_calls(close_context, g, NULL);
 
-    /* Before, the arena's pages are not the guest's again. */
-    while (ok && !mon_done(life[g->slot]) && front_now_ms() < end)
+    /* Before, the arena's pages are not the guest's again. Without a fence, nobody has them. */
+    while (ok && life[g->slot] && !mon_done(life[g->slot]) && front_now_ms() < end)
         front_nap();
-    return ok && mon_done(life[g->slot]);
+    return ok && (!life[g->slot] || mon_done(life[g->slot]));
 }

@@ -48,6 +48,8 @@ int front_connect(const char *path, int type)
     for (int ms = 0; fd >= 0 && ms < FRONT_PATIENCE_MS; ms += 10) {
         if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
             return fd;
+        if (errno == ENOENT)
+            break; /* who served it has gone */
         usleep(10000);
     }
     close(fd);
@@ -138,7 +140,7 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
         _exit(127);
     }
     close(log[1]);
-    while (access(f->path, F_OK)) {
+    while (access(f->stats, F_OK)) { /* the last that it makes */
         if (waitpid(f->pid, &f->status, WNOHANG)) {
             f->pid = 0;
             return false;
