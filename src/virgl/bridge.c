@@ -65,7 +65,10 @@ void vgr_bridge_context_made(uint32_t ctx, uint32_t capset)
             c = NULL;
         }
         if (c)
-            c->capset = capset; /* without an entry, it cannot be claimed: no harm */
+            c->capset = capset;
+        else /* it cannot be claimed: no harm to graphics */
+            vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN,
+                          "guest context %u: no memory for one with tensor devices", ctx);
     }
     pthread_mutex_unlock(&vgr_bridge_lock);
 }
@@ -303,6 +306,9 @@ bool vgr_bridge_fence(uint32_t ctx, uint32_t ring, uint64_t id, int *result)
     }
     f = vgr_fence_new(ctx, ring, id);
     *result = f ? 0 : -ENOMEM;
+    if (!f)
+        vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN, "guest context %u: no memory for a fence",
+                      ctx);
     if (f && ring == VGR_BRIDGE_RING_WAIT && c->waits && c->link)
         vgr_link_wait(c->link, f);
     else if (f && ring == VGR_BRIDGE_RING_LIFE && c->opens && c->link && !c->link->life)

@@ -76,10 +76,13 @@ static void open_context(struct guest *g, const size_t *halves)
     uint32_t id = g->slot + 1;
     struct iovec *iov = mon.pages[id];
     struct vgr_virgl_create_args args = {.handle = id, .width = ATTACK_ARENA};
+    unsigned submits = mon.submits;
 
     for (int i = 0; i < 2; i++)
         iov[i] = (struct iovec){g->front->ram + halves[i], ATTACK_ARENA / 2};
-    well = !mon_claimed(id) && !virgl_renderer_resource_create(&args, NULL, 0) &&
+    /* A claim that virglrenderer sees is none: its guest finds the fences of that context done. */
+    well = !mon_claimed(id) && mon.submits == submits &&
+           !virgl_renderer_resource_create(&args, NULL, 0) &&
            !virgl_renderer_resource_attach_iov((int)id, iov, 2);
     virgl_renderer_ctx_attach_resource((int)id, (int)id);
     life[g->slot] = 0;
