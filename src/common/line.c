@@ -2,6 +2,7 @@
 #include "common/line.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 
 #include "common/fds.h"
@@ -22,11 +23,17 @@ int vgr_line_make(int *ours, int *workers)
     return 0;
 }
 
-void vgr_line_ring(int end)
+static bool no_memory(void)
 {
-    if (VGR_SYS_AGAIN(send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0) {
-        /* EAGAIN: full, see line.h. Anything else: the worker is gone, which others will notice. */
-    }
+    return errno == ENOMEM || errno == ENOBUFS;
+}
+
+int vgr_line_ring(int end)
+{
+    if (VGR_SYS_AGAIN(send(end, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0 && no_memory())
+        return -errno;
+    /* EAGAIN: full, see line.h. Anything else: the worker is gone, which others will notice. */
+    return 0;
 }
 
 int vgr_line_take(int end)
@@ -38,5 +45,5 @@ int vgr_line_take(int end)
         return 1;
     if (!n)
         return -EPIPE;
-    return errno == EAGAIN ? 0 : -errno;
+    return errno == EAGAIN || no_memory() ? 0 : -errno;
 }

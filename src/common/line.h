@@ -25,10 +25,11 @@
 int vgr_line_make(int *ours, int *workers);
 
 /* Rings. If the line is full, a ring is waiting there already, and if the other end is closed, nobody
- * listens: both are fine. Never waits. Thread-safe. */
-void vgr_line_ring(int end);
+ * listens: both are fine. Returns 0, or -errno: there was no memory, the ring is lost, and whoever sleeps at the
+ * other end may sleep for ever. Never waits. Thread-safe. */
+int vgr_line_ring(int end);
 
-/* Takes a byte of what has come. Returns 1 if there was something, 0 if there was nothing,
+/* Takes a byte of what has come. Returns 1 if there was something, 0 if there was nothing, or no memory to look,
  * or -errno (-EPIPE: the other end is closed): then nothing comes any more, and the caller should stop
  * watching. Never waits. */
 int vgr_line_take(int end);

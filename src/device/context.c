@@ -218,15 +218,29 @@ static void worker_wakes(struct vgr_watch *watch, uint32_t events)
     vgr_vq_notify(c->gpu->vq);
 }
 
+/* The worker may sleep, and the guest would wait for it. */
+static void doorbell_lost(struct vgr_context *c, int err)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "the host cannot wake the worker: %s", strerror(-err));
+    vgr_log_often(&c->gpu->log, VGR_LOG_ERROR, "guest context %u: %s", c->node.id, text);
+    vgr_context_fail(c, VGR_ERROR_INTERNAL, text);
+}
+
 void vgr_context_doorbell(struct vgr_context *c)
 {
+    int err;
+
     c->worker.front[VGR_FRONT_DOORBELLS]++;
     vgr_loop_charge(c->gpu->loop, VGR_WORK_CALLS, 1);
     if (c->line_fd < 0 || c->worker.killed)
         return;
     vgr_cost_begin(&c->cost);
-    vgr_line_ring(c->line_fd);
+    err = vgr_line_ring(c->line_fd);
     vgr_worker_cost(&c->worker, vgr_cost_end(&c->cost));
+    if (err && !c->worker.killed)
+        doorbell_lost(c, err);
 }
 
 struct vgr_held *vgr_context_wait(struct vgr_context *c)

@@ -229,19 +229,36 @@ static void client_ends(struct vgr_watch *watch, uint32_t events)
     client_close(c);
 }
 
+/* Of a client with a worker. */
+static void fail(struct vgr_direct_client *c, int err)
+{
+    char text[160];
+
+    snprintf(text, sizeof(text), "the host cannot watch the connection: %s", strerror(-err));
+    vgr_log_often(&c->d->log, VGR_LOG_ERROR, "%s: %s", who(c->d), text);
+    notify(c, VGR_ERROR_INTERNAL, text);
+    client_close(c);
+}
+
 /* From now on nothing may come. A client could send its own end of the connection, and close all others: as
  * long as that lies in the queue, there is no hang-up. */
 static void client_taken(struct vgr_timer *t)
 {
     struct vgr_direct_client *c = vgr_container_of(t, struct vgr_direct_client, timer);
     struct vgr_loop *loop = c->d->loop;
-    int bytes;
+    int bytes, err;
 
     vgr_loop_charge(loop, VGR_WORK_CALLS, 3);
     vgr_loop_del(loop, &c->watch);
-    if (ioctl(c->conn, SIOCINQ, &bytes) || bytes ||
-        vgr_loop_add(loop, &c->watch, c->conn, EPOLLIN | EPOLLRDHUP, client_ends))
+    err = VGR_SYS_AGAIN(ioctl(c->conn, SIOCINQ, &bytes)) ? -errno : 0;
+    if (!err && bytes) {
         client_ends(&c->watch, EPOLLIN);
+        return;
+    }
+    if (!err)
+        err = vgr_loop_add(loop, &c->watch, c->conn, EPOLLIN | EPOLLRDHUP, client_ends);
+    if (err)
+        fail(c, err);
 }
 
 /* Its message is looked at where it is: to receive it is to receive its descriptors (worker/boot.h). It
@@ -253,14 +270,23 @@ static void client_speaks(struct vgr_watch *watch, uint32_t events)
     union message m = {0};
     size_t len = d->broker ? sizeof(m.broker) : sizeof(m.direct);
     ssize_t n = VGR_SYS_AGAIN(recv(c->conn, &m, len, MSG_PEEK | MSG_DONTWAIT));
+    int err = n < 0 ? errno : 0;
 
     vgr_loop_charge(d->loop, VGR_WORK_CALLS, 3); /* this one, and the watch's */
     vgr_loop_del(d->loop, watch);
-    /* It only asked for the capset, or has given up already; or it has sent an out-of-band byte, which nobody
-     * can look at and which would keep us awake (EAGAIN). */
-    if (n <= 0 || events & EPOLLRDHUP || !client_open(c, &m, n) ||
-        vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_ends)) {
+    /* EAGAIN: it has sent an out-of-band byte, which nobody can look at and which would keep us awake. */
+    if (err && err != ECONNRESET)
+        refuse(c, err == EAGAIN ? VGR_ERROR_HELLO : VGR_ERROR_INTERNAL,
+               err == EAGAIN ? "its message is not an OPEN"
+                             : "the host cannot look at its message");
+    /* Or it only asked for the capset, or has given up already. */
+    if (n <= 0 || events & EPOLLRDHUP || !client_open(c, &m, n)) {
         client_close(c);
+        return;
+    }
+    err = vgr_loop_add(d->loop, watch, c->conn, EPOLLRDHUP, client_ends);
+    if (err) {
+        fail(c, err);
         return;
     }
     vgr_timer_set(d->loop, &c->timer, d->taken_ms, client_taken);
@@ -276,32 +302,39 @@ static void client_silent(struct vgr_timer *t)
 }
 
 /* The client's end of the line is closed here whether it was sent or not. */
-static bool greet_bridge(struct vgr_direct_client *c)
+static int greet_bridge(struct vgr_direct_client *c)
 {
     struct vgr_broker_hello hello = {VGR_BROKER_MAGIC, VGR_BROKER_VERSION, c->d->capset};
-    bool ok = false;
-    int bridges;
+    int bridges, err = vgr_line_make(&bridges, &c->line);
+    ssize_t n;
 
-    if (!vgr_line_make(&bridges, &c->line)) {
-        ok = vgr_fds_send(c->conn, &hello, sizeof(hello), &bridges, 1, MSG_DONTWAIT) ==
-             (ssize_t)sizeof(hello);
-        close(bridges);
-    }
-    return ok;
+    if (err)
+        return err;
+    n = vgr_fds_send(c->conn, &hello, sizeof(hello), &bridges, 1, MSG_DONTWAIT);
+    close(bridges);
+    if (n < 0)
+        return (int)n;
+    return n == (ssize_t)sizeof(hello) ? 0 : -EMSGSIZE;
 }
 
-static bool greet(struct vgr_direct_client *c)
+/* Returns 0 or -errno. */
+static int greet(struct vgr_direct_client *c)
 {
     const struct vgr_capset *cap = &c->d->capset;
+    ssize_t n;
 
     if (c->d->broker)
         return greet_bridge(c);
-    return VGR_SYS_AGAIN(send(c->conn, cap, sizeof(*cap), MSG_NOSIGNAL | MSG_DONTWAIT)) ==
-           (ssize_t)sizeof(*cap);
+    n = VGR_SYS_AGAIN(send(c->conn, cap, sizeof(*cap), MSG_NOSIGNAL | MSG_DONTWAIT));
+    if (n < 0)
+        return -errno;
+    return n == (ssize_t)sizeof(*cap) ? 0 : -EMSGSIZE;
 }
 
 static void client_begin(struct vgr_direct *d, struct vgr_direct_client *c, int fd)
 {
+    int err;
+
     c->d = d;
     c->conn = fd;
     c->watch.fd = c->line = -1;
@@ -311,7 +344,13 @@ static void client_begin(struct vgr_direct *d, struct vgr_direct_client *c, int 
     d->first = c;
     d->n_clients++;
 
-    if (!greet(c) || vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks)) {
+    err = greet(c);
+    if (!err)
+        err = vgr_loop_add(d->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP, client_speaks);
+    if (err) {
+        if (err != -EPIPE && err != -ECONNRESET)
+            vgr_log_often(&d->log, VGR_LOG_ERROR, "%s: cannot be served: %s", who(d),
+                          strerror(-err));
         client_close(c);
         return;
     }

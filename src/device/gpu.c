@@ -399,7 +399,11 @@ void vgr_gpu_command(struct vgr_gpu *gpu, struct vgr_chain *c)
     } else {
         resp.type = VGR_GPU_ERR_UNSPEC;
     }
-    if (resp.type >= VGR_GPU_ERR_UNSPEC)
+    if (resp.type == VGR_GPU_ERR_OUT_OF_MEMORY)
+        vgr_log_often(&gpu->log, VGR_LOG_WARN,
+                      "guest command %#x refused: no memory, or too many contexts or resources",
+                      r.hdr.type);
+    else if (resp.type >= VGR_GPU_ERR_UNSPEC)
         vgr_debug("guest command %#x refused: %#x", r.hdr.type, resp.type);
     vgr_chain_write(c, &resp, sizeof(resp));
     if (r.payload_len)

@@ -35,15 +35,20 @@ static int clear_path(const struct sockaddr_un *addr, int type, char *why, size_
         return -EEXIST;
     }
     fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
+    if (fd < 0) {
+        err = errno;
+        snprintf(why, why_size, "%s exists, and whether it is served cannot be asked: %s",
+                 addr->sun_path, strerror(err));
+        return -err;
+    }
     err = VGR_SYS_AGAIN(connect(fd, (const struct sockaddr *)addr, sizeof(*addr))) < 0 ? errno : 0;
     close(fd);
+    if (err == EACCES || err == ENOMEM || err == ENOBUFS) {
+        snprintf(why, why_size, "%s exists: %s", addr->sun_path, strerror(err));
+        return err == EACCES ? -EADDRINUSE : -err;
+    }
     if (err != ECONNREFUSED) {
-        if (err == EACCES)
-            snprintf(why, why_size, "%s exists: %s", addr->sun_path, strerror(err));
-        else
-            snprintf(why, why_size, "%s is in use by another process", addr->sun_path);
+        snprintf(why, why_size, "%s is in use by another process", addr->sun_path);
         return -EADDRINUSE;
     }
     if (unlink(addr->sun_path) < 0) {
@@ -104,17 +109,31 @@ static void listener_again(struct vgr_again *a)
     serve(vgr_container_of(a, struct vgr_listener, again));
 }
 
+static void remove_file(const struct vgr_listener *l)
+{
+    struct stat st;
+
+    if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(l->path);
+}
+
 int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, const char *path,
                      void (*ready)(struct vgr_listener *l))
 {
     struct stat st = {0};
+    int err;
 
     *l = (struct vgr_listener){.watch.fd = -1, .loop = loop, .path = path, .ready = ready};
     if (!lstat(path, &st)) {
         l->dev = st.st_dev;
         l->ino = st.st_ino;
     }
-    return vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
+    err = vgr_loop_add(loop, &l->watch, fd, EPOLLIN | EPOLLET, listener_ready);
+    if (err) {
+        close(fd);
+        remove_file(l);
+    }
+    return err;
 }
 
 int vgr_listener_next(struct vgr_listener *l)
@@ -154,7 +173,6 @@ void vgr_listener_again(struct vgr_listener *l, uint32_t ms)
 void vgr_listener_close(struct vgr_listener *l)
 {
     int fd = l->watch.fd;
-    struct stat st;
 
     if (fd < 0)
         return;
@@ -164,6 +182,5 @@ void vgr_listener_close(struct vgr_listener *l)
     vgr_discard_last(fd);
     vgr_timer_stop(&l->retry);
     vgr_again_stop(&l->again);
-    if (!lstat(l->path, &st) && st.st_dev == l->dev && st.st_ino == l->ino)
-        unlink(l->path);
+    remove_file(l);
 }

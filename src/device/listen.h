@@ -38,7 +38,7 @@ struct vgr_listener {
  * Returns the descriptor, or -errno with a sentence for people in `why`. */
 int vgr_listen(const char *path, int type, mode_t mode, char *why, size_t why_size);
 
-/* Serves the listening socket `fd`, which it then owns, bound to `path`. 0 or -errno. */
+/* Serves the listening socket `fd`, which it then owns, bound to `path`. 0, or -errno: then both are gone. */
 int vgr_listener_add(struct vgr_listener *l, struct vgr_loop *loop, int fd, const char *path,
                      void (*ready)(struct vgr_listener *l));
 

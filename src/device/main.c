@@ -129,6 +129,29 @@ static void raise_file_limit(void)
     }
 }
 
+/* The exit status for an error that was said. A host that has no memory, descriptors or processes left is no
+ * mistake of whoever starts us. */
+static int status_of(int err)
+{
+    switch (-err) {
+    case ENOMEM:
+    case ENOBUFS:
+    case ENOSPC:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN:
+        return EXIT_FAILURE;
+    default:
+        return EXIT_USAGE;
+    }
+}
+
+static int cannot_start(int err)
+{
+    vgr_error("cannot start: %s", strerror(-err));
+    return err;
+}
+
 /* A misspelt device, a host without GGML backends, a driver that does not work inside of the sandbox,
  * and what the sandbox lacks here: that shows now, not when the first guest comes. */
 static int probe_worker(const struct vgr_worker_pool *pool)
@@ -139,7 +162,7 @@ static int probe_worker(const struct vgr_worker_pool *pool)
         vgr_error("%s --probe died: does the GPU's driver work?", pool->path);
     else if (status < 0)
         vgr_error("cannot run %s: %s (see --worker)", pool->path, strerror(-status));
-    return status ? -ENODEV : 0;
+    return status > 0 ? -ENODEV : status;
 }
 
 /* Listens on the path that `option` names. The descriptor, or -errno, which was said. */
@@ -200,45 +223,46 @@ static int start_vhost(struct vgr_program *p, const struct vgr_options *o,
     if (fd < 0)
         return fd;
     err = vgr_vhost_init(&p->vhost, &p->loop, &p->pool, capset, fd, o->socket_path);
+    if (err)
+        return cannot_start(err);
+    err = start_keeper(p, o);
     if (err) {
-        vgr_error("cannot start: %s", strerror(-err));
-        return err;
-    }
-    if (start_keeper(p, o)) {
         vgr_vhost_finish(&p->vhost);
         vgr_keep_close(&p->keep);
-        return -EPROTO;
     }
-    return 0;
+    return err;
 }
 
 static int start_direct(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
-    int fd = listen_on("--direct", o->direct_path, SOCK_STREAM, 0777);
+    int fd = listen_on("--direct", o->direct_path, SOCK_STREAM, 0777), err;
 
     if (fd < 0)
         return fd;
-    return vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path, false);
+    err = vgr_direct_init(&p->direct, &p->loop, &p->pool, capset, fd, o->direct_path, false);
+    return err ? cannot_start(err) : 0;
 }
 
 static int start_broker(struct vgr_program *p, const struct vgr_options *o,
                         const struct vgr_capset *capset)
 {
-    int fd = listen_on("--broker", o->broker_path, SOCK_STREAM, 0777);
+    int fd = listen_on("--broker", o->broker_path, SOCK_STREAM, 0777), err;
 
     if (fd < 0)
         return fd;
-    return vgr_direct_init(&p->broker, &p->loop, &p->pool, capset, fd, o->broker_path, true);
+    err = vgr_direct_init(&p->broker, &p->loop, &p->pool, capset, fd, o->broker_path, true);
+    return err ? cannot_start(err) : 0;
 }
 
 static int start_stats(struct vgr_program *p, const struct vgr_options *o)
 {
-    int fd = listen_on("--stats", o->stats_path, SOCK_STREAM, 0600);
+    int fd = listen_on("--stats", o->stats_path, SOCK_STREAM, 0600), err;
 
     if (fd < 0)
         return fd;
-    return vgr_stats_init(&p->stats, &p->loop, &p->pool, fd, o->stats_path);
+    err = vgr_stats_init(&p->stats, &p->loop, &p->pool, fd, o->stats_path);
+    return err ? cannot_start(err) : 0;
 }
 
 static int serve(struct vgr_options *o)
@@ -253,7 +277,7 @@ static int serve(struct vgr_options *o)
         .arena_default = o->arena_default,
     };
     bool with_vhost = o->socket_path || o->fd >= 0;
-    int status = EXIT_USAGE, err;
+    int status = EXIT_FAILURE, err;
     char why[256];
 
     p.pool = (struct vgr_worker_pool){
@@ -271,8 +295,9 @@ static int serve(struct vgr_options *o)
         vgr_error("%s", why);
         return EXIT_USAGE;
     }
-    if (probe_worker(&p.pool))
-        return EXIT_USAGE;
+    err = probe_worker(&p.pool);
+    if (err)
+        return status_of(err);
     raise_file_limit();
     err = vgr_loop_init(&p.loop);
     if (!err)
@@ -289,15 +314,20 @@ static int serve(struct vgr_options *o)
     }
     if (o->graph_timeout)
         vgr_watchdog_init(&p.watchdog, &p.loop, &p.pool, 1000 * o->graph_timeout);
-    if (with_vhost && start_vhost(&p, o, &capset))
+    err = with_vhost ? start_vhost(&p, o, &capset) : 0;
+    if (err)
         goto out_watchdog;
-    if (o->direct_path && start_direct(&p, o, &capset))
+    err = o->direct_path ? start_direct(&p, o, &capset) : 0;
+    if (err)
         goto out_vhost;
-    if (o->broker_path && start_broker(&p, o, &capset))
+    err = o->broker_path ? start_broker(&p, o, &capset) : 0;
+    if (err)
         goto out_direct;
-    if (o->stats_path && start_stats(&p, o))
+    err = o->stats_path ? start_stats(&p, o) : 0;
+    if (err)
         goto out_broker;
-    if (o->pid_file && vgr_pidfile_write(&p.pid_file, o->pid_file, why, sizeof(why))) {
+    err = o->pid_file ? vgr_pidfile_write(&p.pid_file, o->pid_file, why, sizeof(why)) : 0;
+    if (err) {
         vgr_error("--pid-file: %s", why);
         goto out_stats;
     }
@@ -315,6 +345,7 @@ static int serve(struct vgr_options *o)
     if (err)
         vgr_error("event loop: %s", strerror(-err));
     status = err ? EXIT_FAILURE : EXIT_SUCCESS;
+    err = 0;
     if (with_vhost)
         vgr_vhost_ending(&p.vhost);
     vgr_worker_pool_finish(&p.pool, 2000);
@@ -340,7 +371,7 @@ out_watchdog:
 out_loop:
     vgr_loop_close(&p.loop, &p.signals);
     vgr_loop_finish(&p.loop);
-    return status;
+    return err ? status_of(err) : status;
 }
 
 /* A guest can make page lists of megabytes. What it gives back goes back to the host: an allocator that
@@ -356,13 +387,16 @@ int main(int argc, char **argv)
 {
     char why[256], worker[PATH_MAX];
     struct vgr_options o;
-    int status;
+    int status, err;
 
-    if (vgr_fds_standard())
+    vgr_log_init("vgr-device", VGR_LOG_INFO);
+    err = vgr_fds_standard();
+    if (err) {
+        vgr_error("cannot open /dev/null: %s", strerror(-err));
         return EXIT_FAILURE;
+    }
     /* A limit for files (ulimit -f) is an error where it is met, for workers too: they inherit this. */
     signal(SIGXFSZ, SIG_IGN);
-    vgr_log_init("vgr-device", VGR_LOG_INFO);
     if (vgr_options_parse(&o, argc, argv, why, sizeof(why))) {
         fprintf(stderr, "vgr-device: %s\n", why);
         return EXIT_USAGE;
@@ -386,7 +420,7 @@ int main(int argc, char **argv)
         status = vgr_worker_list_devices(o.worker_path, o.devices, o.n_devices);
         if (status < 0) {
             vgr_error("cannot run %s: %s (see --worker)", o.worker_path, strerror(-status));
-            return EXIT_USAGE;
+            return status_of(status);
         }
         return status;
     case VGR_MODE_SERVE:

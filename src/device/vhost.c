@@ -95,8 +95,11 @@ static void stop_finish(struct vgr_vhost *v)
     vgr_vhost_busy(v, false);
     if (!err)
         err = vgr_loop_add(v->loop, &v->conn, v->fd, EPOLLIN, conn_ready);
-    if (err)
-        conn_close(v);
+    if (!err)
+        return;
+    if (err != -EPIPE && err != -ECONNRESET)
+        vgr_error("vhost-user connection: %s", strerror(-err));
+    conn_close(v);
 }
 
 static void workers_gone(struct vgr_gpu *gpu)
@@ -154,8 +157,10 @@ static int conn_open(struct vgr_vhost *v, int fd)
 
     vgr_vhost_rx_init(&v->rx);
     err = vgr_loop_add(v->loop, &v->conn, fd, EPOLLIN, conn_ready);
-    if (err)
+    if (err) {
+        vgr_log_often(&v->log, VGR_LOG_ERROR, "QEMU cannot be served: %s", strerror(-err));
         return err;
+    }
     v->fd = fd;
     vgr_info("VM connected");
     if (v->keep)

@@ -50,7 +50,10 @@ static int serve_next(struct vgr_vhost_queue *q)
         q->broken = true;
         vgr_loop_del(q->loop, &q->kick);
     } else if (got < 0) {
-        vgr_debug("malformed descriptor chain");
+        if (got == -ENOMEM)
+            vgr_log_often(&provoked, VGR_LOG_WARN, "no memory for a request of the guest's");
+        else
+            vgr_debug("malformed descriptor chain");
         vgr_vq_push(&q->vq, c.head, 0);
     } else {
         q->serve(q, &c);

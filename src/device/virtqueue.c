@@ -278,9 +278,9 @@ int vgr_vq_pop(struct vgr_vq *q, struct vgr_chain *c)
         return ret;
     memset(c, 0, sizeof(*c));
     c->head = head;
-    /* Out of memory is answered like a bad chain: the guest gets its buffer back, unanswered. */
-    if (walk_chain(&g, c->head))
-        return -EBADMSG;
+    ret = walk_chain(&g, c->head);
+    if (ret)
+        return ret;
     c->in = q->iov;
     c->n_in = g.n_in;
     c->out = q->iov + g.n_in;

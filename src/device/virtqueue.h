@@ -111,7 +111,8 @@ int vgr_vq_resume(struct vgr_vq *q, const struct vgr_guestmem *mem, unsigned siz
 void vgr_vq_stop(struct vgr_vq *q);
 
 /* Takes the next chain. 1: got one; 0: nothing there; -EBADMSG: got only a head, the chain is bad
- * and should be pushed back with length 0; -EPROTO: the rings are unusable. */
+ * and should be pushed back with length 0; -ENOMEM: likewise, there is no memory to take it; -EPROTO: the rings
+ * are unusable. */
 int vgr_vq_pop(struct vgr_vq *q, struct vgr_chain *c);
 
 /* Gives a chain back, `len` bytes of its writable part filled. The driver learns of it at the next

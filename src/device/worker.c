@@ -417,11 +417,9 @@ static int run(const char *path, char *const *argv, int boot_fd)
         signal(SIGPIPE, SIG_DFL);
         unblock_signals();
         /* A descriptor that is in its place already stays there, but for its flag. */
-        if (boot_fd == VGR_BOOT_FD && fcntl(boot_fd, F_SETFD, 0))
-            _exit(127);
-        if (boot_fd >= 0 && boot_fd != VGR_BOOT_FD && dup2(boot_fd, VGR_BOOT_FD) < 0)
-            _exit(127);
-        execve(path, argv, env);
+        if (boot_fd < 0 || (boot_fd == VGR_BOOT_FD ? !fcntl(boot_fd, F_SETFD, 0)
+                                                   : dup2(boot_fd, VGR_BOOT_FD) >= 0))
+            execve(path, argv, env);
         vgr_error("cannot run %s: %s", path, strerror(errno));
         _exit(127);
     }

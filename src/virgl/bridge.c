@@ -65,7 +65,10 @@ void vgr_bridge_context_made(uint32_t ctx, uint32_t capset)
             c = NULL;
         }
         if (c)
-            c->capset = capset; /* without an entry, it cannot be claimed: no harm */
+            c->capset = capset;
+        else /* it cannot be claimed: no harm to graphics */
+            vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN,
+                          "guest context %u: no memory for one with tensor devices", ctx);
     }
     pthread_mutex_unlock(&vgr_bridge_lock);
 }
@@ -212,6 +215,9 @@ static int open_context(struct vgr_bridge_context *c, const struct vgr_submit *s
                  vgr_links_limit());
         return refuse(c, res, VGR_ERROR_LIMIT, text);
     }
+    if (!vgr_service_runs())
+        return refuse(c, res, VGR_ERROR_INTERNAL,
+                      "the bridge could not start its thread, as the monitor's log says");
     err = find_arena(res, s->size, &ram);
     if (err == -ENODEV)
         return refuse(c, res, VGR_ERROR_INTERNAL,
@@ -289,8 +295,10 @@ bool vgr_bridge_fence(uint32_t ctx, uint32_t ring, uint64_t id, int *result)
 {
     struct vgr_bridge_context *c;
     struct vgr_fence *f;
+    bool served;
 
     pthread_mutex_lock(&vgr_bridge_lock);
+    served = vgr_service_runs();
     c = find_claimed(ctx);
     if (!c) {
         pthread_mutex_unlock(&vgr_bridge_lock);
@@ -298,6 +306,9 @@ bool vgr_bridge_fence(uint32_t ctx, uint32_t ring, uint64_t id, int *result)
     }
     f = vgr_fence_new(ctx, ring, id);
     *result = f ? 0 : -ENOMEM;
+    if (!f)
+        vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN, "guest context %u: no memory for a fence",
+                      ctx);
     if (f && ring == VGR_BRIDGE_RING_WAIT && c->waits && c->link)
         vgr_link_wait(c->link, f);
     else if (f && ring == VGR_BRIDGE_RING_LIFE && c->opens && c->link && !c->link->life)
@@ -306,6 +317,9 @@ bool vgr_bridge_fence(uint32_t ctx, uint32_t ring, uint64_t id, int *result)
         vgr_fence_done(f);
     c->waits = c->opens = false;
     pthread_mutex_unlock(&vgr_bridge_lock);
-    vgr_service_kick();
+    if (served)
+        vgr_service_kick();
+    else
+        vgr_fences_deliver(); /* nobody else does: its context was refused, and the guest must not wait */
     return true;
 }

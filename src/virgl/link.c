@@ -19,10 +19,6 @@
 #include "virgl/bridge.h"
 #include "virgl/service.h"
 
-/* A broker whose queue of connections is full is asked again a few times, in the service thread. */
-#define BUSY_TRIES 50
-#define BUSY_MS    2
-
 /* What a worker needs to die with its broker. */
 #define GRACE_MS 1000u
 
@@ -172,6 +168,20 @@ static void too_costly(struct vgr_link *l)
     vgr_link_end(l);
 }
 
+/* With the lock. */
+static void ring(struct vgr_link *l)
+{
+    int err = vgr_line_ring(l->line);
+    char text[128];
+
+    if (!err || l->ending)
+        return;
+    snprintf(text, sizeof(text), "the bridge cannot wake the worker: %s", strerror(-err));
+    vgr_log_often(&vgr_bridge_log, VGR_LOG_ERROR, "guest context %u: %s", l->id, text);
+    tell(l, VGR_ERROR_INTERNAL, text);
+    vgr_link_end(l);
+}
+
 void vgr_link_doorbell(struct vgr_link *l)
 {
     /* A worker can be asleep before this end of its line is here: the thread may not have run. */
@@ -179,7 +189,7 @@ void vgr_link_doorbell(struct vgr_link *l)
     if (l->line < 0 || l->ending)
         return;
     vgr_cost_begin(&l->ring_cost);
-    vgr_line_ring(l->line);
+    ring(l);
     if (vgr_cost_end(&l->ring_cost) == VGR_COST_TOO_MUCH)
         too_costly(l);
 }
@@ -304,7 +314,7 @@ static bool take_line(struct vgr_link *l, int line)
     pthread_mutex_lock(&vgr_bridge_lock);
     l->line = line;
     if (l->rung && !l->ending)
-        vgr_line_ring(line);
+        ring(l);
     pthread_mutex_unlock(&vgr_bridge_lock);
     return true;
 }
@@ -371,19 +381,6 @@ static int send_open(const struct vgr_link *l, int conn)
     return n == (ssize_t)sizeof(open) ? 0 : -EPIPE;
 }
 
-/* Without the lock: nobody else touches a link's connection before the service thread has it. */
-static int connect_broker(void)
-{
-    int conn = -EAGAIN;
-
-    for (int i = 0; conn == -EAGAIN && i < BUSY_TRIES; i++) {
-        if (i)
-            vgr_sys_nap(BUSY_MS * INT64_C(1000000));
-        conn = vgr_service_connect();
-    }
-    return conn;
-}
-
 /* With the lock. */
 static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
 {
@@ -430,7 +427,7 @@ void vgr_links_serve(struct vgr_loop *loop)
             break;
         /* Only this thread frees links: it is still there afterwards. */
         pthread_mutex_unlock(&vgr_bridge_lock);
-        conn = connect_broker();
+        conn = vgr_service_connect();
         pthread_mutex_lock(&vgr_bridge_lock);
         start(l, conn, loop);
     }

@@ -109,6 +109,9 @@ void vgr_bridge_backed(uint32_t id, const struct iovec *iov, unsigned n)
     res = vgr_resource_find(id);
     if (!res)
         res = make(id);
+    if (!res)
+        vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN, "resource %u: no memory to make it an arena",
+                      id);
     if (res && res->memfd < 0 && !res->user) {
         res->iov = iov;
         res->n_iov = n;

@@ -19,7 +19,9 @@
 #include "virgl/fences.h"
 #include "virgl/link.h"
 
-#define ASK_MS 1000
+#define ASK_MS     1000
+#define BUSY_TRIES 50
+#define BUSY_MS    2
 
 static struct vgr_loop loop;
 static struct vgr_watch kicked = {.fd = -1};
@@ -41,7 +43,7 @@ static int broker_address(struct sockaddr_un *addr)
     return 0;
 }
 
-int vgr_service_connect(void)
+static int connect_once(void)
 {
     struct sockaddr_un addr;
     int fd, err = broker_address(&addr);
@@ -56,6 +58,18 @@ int vgr_service_connect(void)
     err = -errno;
     close(fd);
     return err;
+}
+
+int vgr_service_connect(void)
+{
+    int conn = -EAGAIN;
+
+    for (int i = 0; conn == -EAGAIN && i < BUSY_TRIES; i++) {
+        if (i)
+            vgr_sys_nap(BUSY_MS * INT64_C(1000000));
+        conn = connect_once();
+    }
+    return conn;
 }
 
 int vgr_service_ask(struct vgr_capset *capset)
@@ -163,6 +177,11 @@ int vgr_service_start(void)
     }
     pthread_mutex_unlock(&vgr_bridge_lock);
     return err;
+}
+
+bool vgr_service_runs(void)
+{
+    return running;
 }
 
 void vgr_service_kick(void)

@@ -15,11 +15,15 @@
  * with a log line: there are no tensor devices. */
 int vgr_service_ask(struct vgr_capset *capset);
 
-/* Connects to the broker without waiting for anything. The descriptor, or -errno. */
+/* Connects to the broker. One whose queue of connections is full is asked again a few times, for a tenth of a
+ * second. The descriptor, or -errno. */
 int vgr_service_connect(void);
 
 /* Starts the thread if it does not run. 0 or -errno. */
 int vgr_service_start(void);
+
+/* With the lock: does it run? Where it could not be started, nobody looks at links. */
+bool vgr_service_runs(void);
 
 /* Has the thread look at the links, and at how long they hold fences, and deliver fences. Any thread, with
  * or without the lock. */

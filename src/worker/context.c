@@ -12,6 +12,10 @@
 #include "protocol/ggml_names.h"
 #include "protocol/sys.h"
 
+/* Once each WAKE_NS, a wake-up for which there is no memory is tried again. */
+#define WAKE_TRIES 100
+#define WAKE_NS    INT64_C(1000000)
+
 void vgr_ctx_init(struct vgr_ctx *c, struct vgr_shared *shared, struct vgr_counts_page *counts)
 {
     pthread_mutex_init(&shared->lock, NULL);
@@ -29,9 +33,17 @@ void vgr_ctx_wake(struct vgr_ctx *c)
 {
     vgr_counts_add(c->counts, VGR_COUNTER_WAKEUPS, 1);
     /* Not send(), which the sandbox has no need to allow. A full line has a wake-up waiting in it, and at the
-     * other end of a closed one there is no guest. */
-    if (VGR_SYS_AGAIN(write(c->shared->line_fd, "", 1)) < 0 && errno != EAGAIN && errno != EPIPE)
-        vgr_warn("cannot wake the guest: %m");
+     * other end of a closed one there is no guest. What there is no memory for now is not lost: the guest may
+     * sleep. */
+    for (int i = 0; VGR_SYS_AGAIN(write(c->shared->line_fd, "", 1)) < 0; i++) {
+        if (errno == EAGAIN || errno == EPIPE)
+            return;
+        if ((errno != ENOMEM && errno != ENOBUFS) || i == WAKE_TRIES) {
+            vgr_warn("cannot wake the guest: %m");
+            return;
+        }
+        vgr_sys_nap(WAKE_NS);
+    }
 }
 
 int vgr_ctx_fail(struct vgr_ctx *c, enum vgr_error code, const char *fmt, ...)

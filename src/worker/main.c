@@ -216,11 +216,13 @@ static int leave_current_folder(void)
 
 int main(int argc, char **argv)
 {
-    int status = 2;
+    int status = 2, err = vgr_fds_standard();
 
-    if (vgr_fds_standard())
-        return 2;
     vgr_log_init("vgr-worker", VGR_LOG_WARN);
+    if (err) {
+        vgr_error("cannot open /dev/null: %s", strerror(-err));
+        return 2;
+    }
     if (leave_current_folder())
         return 2;
     if (argc >= 2 && !strcmp(argv[1], "--list-devices"))

@@ -48,6 +48,8 @@ int front_connect(const char *path, int type)
     for (int ms = 0; fd >= 0 && ms < FRONT_PATIENCE_MS; ms += 10) {
         if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
             return fd;
+        if (errno == ENOENT)
+            break; /* who served it has gone */
         usleep(10000);
     }
     close(fd);
@@ -138,8 +140,8 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
         _exit(127);
     }
     close(log[1]);
-    while (access(f->path, F_OK)) {
-        if (waitpid(f->pid, NULL, WNOHANG)) {
+    while (access(f->stats, F_OK)) { /* the last that it makes */
+        if (waitpid(f->pid, &f->status, WNOHANG)) {
             f->pid = 0;
             return false;
         }
@@ -154,16 +156,17 @@ bool front_start(struct front *f, enum front_kind kind, const char *folder, cons
 bool front_stop(struct front *f)
 {
     uint64_t end = front_now_ms() + FRONT_PATIENCE_MS;
-    int status = 0;
+    pid_t pid = f->pid;
 
-    kill(f->pid, SIGTERM);
+    f->pid = 0;
+    kill(pid, SIGTERM);
     while (front_now_ms() < end) {
-        if (waitpid(f->pid, &status, WNOHANG) == f->pid)
-            return WIFEXITED(status) && !WEXITSTATUS(status);
+        if (waitpid(pid, &f->status, WNOHANG) == pid)
+            return WIFEXITED(f->status) && !WEXITSTATUS(f->status);
         usleep(10000);
     }
-    kill(f->pid, SIGKILL);
-    waitpid(f->pid, NULL, 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, &f->status, 0);
     return false;
 }
 
@@ -375,19 +378,21 @@ bool guest_close(struct guest *g)
     return well;
 }
 
-/* What the front has to say to a program comes by the socket. */
+/* What the front has to say to a program comes by the socket, whose end is the context's. */
 uint32_t guest_state(const struct guest *g)
 {
     uint32_t state = __atomic_load_n(&g->ctl->state, __ATOMIC_ACQUIRE);
-    struct vgr_notice notice;
+    struct vgr_notice notice = {0};
+    ssize_t n;
 
-    if (g->front->kind == FRONT_DIRECT && state != VGR_STATE_FAILED &&
-        recv(g->conn, &notice, sizeof(notice), MSG_DONTWAIT) == (ssize_t)sizeof(notice)) {
-        memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
-        __atomic_store_n(&g->ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
-        return VGR_STATE_FAILED;
-    }
-    return state;
+    if (g->front->kind != FRONT_DIRECT || state == VGR_STATE_FAILED)
+        return state;
+    n = recv(g->conn, &notice, sizeof(notice), MSG_DONTWAIT);
+    if (n != 0 && n != (ssize_t)sizeof(notice) && !(n < 0 && errno == ECONNRESET))
+        return state;
+    memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
+    __atomic_store_n(&g->ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
+    return VGR_STATE_FAILED;
 }
 
 bool guest_ready(struct guest *g)

@@ -26,7 +26,8 @@ enum front_kind { FRONT_VHOST, FRONT_DIRECT, FRONT_BROKER };
 
 struct front {
     enum front_kind kind;
-    pid_t pid;
+    pid_t pid; /* 0: it did not start, or was stopped, and ended with `status`, as of waitpid(2) */
+    int status;
     char path[96], stats[96];
     int log; /* what it writes */
     /* Guest memory. */

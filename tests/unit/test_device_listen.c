@@ -3,6 +3,7 @@
 
 #include "test_loop.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +164,42 @@ static void only_its_own_file_is_removed(void **state)
     close(fd);
 }
 
+/* The socket file is there, and nobody can ask whether it is served. */
+static void the_lack_of_a_descriptor_is_said(void **state)
+{
+    struct fixture *f = *state;
+    int spare = open("/dev/null", O_RDONLY | O_CLOEXEC), ret;
+    char why[128] = "nothing";
+    struct rlimit all, few;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+    close(spare);
+    few = (struct rlimit){(rlim_t)spare, all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    ret = vgr_listen(f->path, SOCK_STREAM, 0700, why, sizeof(why));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+    assert_int_equal(ret, -EMFILE);
+    assert_non_null(strstr(why, f->path));
+    assert_non_null(strstr(why, strerror(EMFILE)));
+}
+
+static void one_that_cannot_be_watched_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_loop none = {.epoll_fd = -1};
+    struct vgr_listener l;
+    char path[64], why[128];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/other", f->dir);
+    fd = vgr_listen(path, SOCK_STREAM, 0700, why, sizeof(why));
+    assert_true(fd >= 0);
+    assert_int_equal(vgr_listener_add(&l, &none, fd, path, accept_one), -EBADF);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    assert_int_equal(access(path, F_OK), -1);
+    vgr_listener_close(&l);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -172,6 +209,8 @@ int main(void)
         T(connection_waits_for_a_descriptor),
         T(crowd_is_accepted_in_several_turns),
         T(only_its_own_file_is_removed),
+        T(the_lack_of_a_descriptor_is_said),
+        T(one_that_cannot_be_watched_leaves_nothing),
     };
 
     vgr_log_init("test", VGR_LOG_WARN);
