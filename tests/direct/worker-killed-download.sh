@@ -7,19 +7,23 @@
 . "$VGR_TOP/tests/direct/lib.sh"
 
 serve --device CPU
+mkfifo "$VGR_SCRATCH/to" "$VGR_SCRATCH/from"
 n=0
 for when in before during behind; do
     for how in sync async; do
-        coproc "${on[@]}" VGR_ARENA=8M "$build/tests/direct/lost_download" "$when" "$how" 2>"$VGR_SCRATCH/log"
-        program=$COPROC_PID
+        "${on[@]}" VGR_ARENA=8M "$build/tests/direct/lost_download" "$when" "$how" \
+            <"$VGR_SCRATCH/to" >"$VGR_SCRATCH/from" 2>"$VGR_SCRATCH/log" &
+        program=$!
+        exec 3>"$VGR_SCRATCH/to" 4<"$VGR_SCRATCH/from"
         last=''
-        while read -r -u "${COPROC[0]}" line; do
+        while read -r -u 4 line; do
             case $line in
-            kill) kill -KILL "$(workers)" && echo ok >&"${COPROC[1]}" ;;
-            stop) kill -STOP "$(workers)" && echo ok >&"${COPROC[1]}" ;;
+            kill) kill -KILL "$(workers)" && echo ok >&3 ;;
+            stop) kill -STOP "$(workers)" && echo ok >&3 ;;
             *) last=$line ;;
             esac
         done
+        exec 3>&- 4<&-
         status=0
         wait "$program" || status=$?
         [ "$status" -eq 0 ] || fail "$when, $how: status $status, $last $(tail -n 3 "$VGR_SCRATCH/log")"
