@@ -6,6 +6,4 @@
 # sees success or GGML's failure, and is told why; nothing hangs, dies or stays behind, and the next program gets
 # what it wants. All calls of a start, a graph and an end, one at a time, and each way in which they can fail. On two
 # quiet cores it takes a quarter of an hour.
-#
-# vgr-runs: tests/faults/drive.py
 exec "$VGR_TOP/tests/faults/drive.py" "${VGR_BUILD:-$VGR_TOP/build/obj}" "$VGR_SCRATCH"

@@ -5,9 +5,9 @@
   drive.py [--every N] [--offset K] [--only REGEX] [--sites] BUILD FOLDER [SCENARIO...]
 
 First a scenario runs without a fault, and the calls that each of our binaries makes are counted, by kind
-(inject.h). Then it runs once for each call and each way in which it can fail (with --every for every Nth, from
-the Kth on; with --sites for the first and the last call from each place in the code; with --only for those whose name, SCENARIO/PROCESS/CALL-N-ERROR as failures are printed, matches).
-All of these are in order:
+(inject.h). Then it runs once for each call and each way in which it can fail: with --every for every Nth, from
+the Kth on; with --sites for the first and the last call from each place in the code; with --only for those whose
+name, SCENARIO/PROCESS/CALL-N-ERROR as failures are printed, matches. All of these are in order:
 
   right     the fault made no difference
   refused   the program was told, by GGML's means or the front's, and the next one gets what it wants
@@ -80,6 +80,7 @@ BINARIES = ["src/guest/libggml-virtgpu.so", "src/device/vgr-device", "src/worker
 # Left out: no scenario has a virtio-gpu of a VM; with a name in its second argument realpath() allocates nothing, and
 # else it is for --shader-cache and for that virtio-gpu.
 LEFT_OUT = {"drmIoctl", "realpath"}
+SEEN = ["right", "refused", "late", "failed"]
 LIMIT = 90  # seconds for a run; what waits in it by hand gives up after 60
 
 
@@ -252,6 +253,62 @@ def forgotten(build):
     return sorted(wanted - symbols(f"{build}/tests/faults/libinject.so", "--defined-only")), len(wanted)
 
 
+def try_fault(scenario, page, name, who, kind, nth, error):
+    """What came of it, a key of SEEN; None: such a call cannot fail in this way."""
+    page.arm(WHO.index(who), list(KINDS).index(kind), nth, ERRORS[error])
+    status, out = scenario.run(TIMES)
+    if status not in (0, 3) or (status and not page.injected()):
+        why = "it hung" if status is None else f"status {status}"
+        print(f"FAIL {name}/{who}/{kind}-{nth}-{error} ({why}: {' '.join(out.split())[-300:]})", flush=True)
+        return "failed"
+    if page.injected():
+        return "refused" if status else "right"
+    return None if error in ("short", "EAGAIN") else "late"
+
+
+def drive(name, args, page, number):
+    """All faults of a scenario. Returns the number of the last one, of those tried, and of failures."""
+    make, whos = SCENARIOS[name]
+    page.arm()
+    scenario = make(args.build, args.folder, page)
+    status, out = scenario.run(1)
+    if status != 0:
+        print(f"FAIL {name} (without a fault: {status}: {' '.join(out.split())[-300:]})")
+        scenario.close()
+        return number, 0, 1
+    calls = {(who, kind): page.calls(WHO.index(who), k) for who in whos for k, kind in enumerate(KINDS)}
+    tried_calls = {key: ends(page, key, n) if args.sites else range(1, n + 1) for key, n in calls.items()}
+    total = failures = 0
+    for who in whos:
+        sums = dict.fromkeys(SEEN, 0)
+        for kind, errors in KINDS.items():
+            seen = dict.fromkeys(SEEN, 0)
+            for nth, error in ((nth, error) for nth in tried_calls[who, kind] for error in errors):
+                number += 1
+                if (number + args.offset) % args.every:
+                    continue
+                if args.only and not re.search(args.only, f"{name}/{who}/{kind}-{nth}-{error}"):
+                    continue
+                verdict = try_fault(scenario, page, name, who, kind, nth, error)
+                if verdict:
+                    seen[verdict] += 1
+            if any(seen.values()):
+                print(f"| {name} | {who} | {kind} | {calls[who, kind]} | {sum(seen.values()) - seen['late']} | "
+                      + " | ".join(map(str, seen.values())) + " |", flush=True)
+            for verdict in SEEN:
+                sums[verdict] += seen[verdict]
+        tried = sum(sums.values()) - sums["late"]
+        total += tried
+        failures += sums["failed"]
+        if tried and not sums["failed"]:
+            print(f"ok {name}/{who} ({tried} faults)", flush=True)
+        elif not tried and not args.only:
+            print(f"FAIL {name}/{who} (no call was made to fail)")
+            failures += 1
+    scenario.close()
+    return number, total, failures
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
@@ -269,56 +326,14 @@ def main():
         return 1
     print(f"ok imports ({found} functions, each can be made to fail)")
     number = total = failures = 0
-    print("| scenario | process | call | calls | faults | right | refused | late | failed |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| scenario | process | call | calls | faults | " + " | ".join(SEEN) + " |")
+    print("|---" * (5 + len(SEEN)) + "|")
     for name in args.scenario or SCENARIOS:
-        make, whos = SCENARIOS[name]
-        page.arm()
-        scenario = make(args.build, args.folder, page)
-        status, out = scenario.run(1)
-        if status:
-            print(f"FAIL {name}: without a fault: {status}: {out}")
-            return 1
-        calls = {(who, kind): page.calls(WHO.index(who), k) for who in whos for k, kind in enumerate(KINDS)}
-        if args.sites:
-            tried_calls = {key: ends(page, key, n) for key, n in calls.items()}
-        else:
-            tried_calls = {key: range(1, n + 1) for key, n in calls.items()}
-        sums = {who: (0, 0) for who in whos}
-        for (who, kind), n in calls.items():
-            seen = {"right": 0, "refused": 0, "late": 0, "failed": 0}
-            for nth in tried_calls[who, kind]:
-                for error in KINDS[kind]:
-                    number += 1
-                    if (number + args.offset) % args.every:
-                        continue
-                    if args.only and not re.search(args.only, f"{name}/{who}/{kind}-{nth}-{error}"):
-                        continue
-                    page.arm(WHO.index(who), list(KINDS).index(kind), nth, ERRORS[error])
-                    status, out = scenario.run(TIMES)
-                    verdict = {0: "right", 3: "refused"}.get(status, "failed")
-                    if not page.injected():
-                        verdict = "late" if status == 0 and error != "short" else verdict
-                        if error in ("short", "EAGAIN") and status == 0:
-                            continue  # of a message there is no part, and what may wait does
-                    seen[verdict] += 1
-                    if verdict == "failed":
-                        why = "it hung" if status is None else f"status {status}"
-                        print(f"FAIL {name}/{who}/{kind}-{nth}-{error} ({why}: {' '.join(out.split())[-300:]})", flush=True)
-            tried = sum(seen.values())
-            sums[who] = sums[who][0] + tried, sums[who][1] + seen["failed"]
-            total += tried
-            failures += seen["failed"]
-            if tried:
-                print(f"| {name} | {who} | {kind} | {n} | {tried} | " + " | ".join(map(str, seen.values())) + " |",
-                      flush=True)
-        for who in whos:
-            n, bad = sums[who]
-            if not bad:
-                print(f"ok {name}/{who} ({n} faults)", flush=True)
-        scenario.close()
+        number, tried, failed = drive(name, args, page, number)
+        total += tried
+        failures += failed
     print(f"{total} faults, {failures} failures")
-    return failures > 0
+    return failures > 0 or not total
 
 
 if __name__ == "__main__":

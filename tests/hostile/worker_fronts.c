@@ -390,7 +390,8 @@ uint32_t guest_state(const struct guest *g)
     n = recv(g->conn, &notice, sizeof(notice), MSG_DONTWAIT);
     if (n != 0 && n != (ssize_t)sizeof(notice) && !(n < 0 && errno == ECONNRESET))
         return state;
-    memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
+    if (n > 0)
+        memcpy(g->ctl->error_text, notice.text, sizeof(notice.text));
     __atomic_store_n(&g->ctl->state, VGR_STATE_FAILED, __ATOMIC_SEQ_CST);
     return VGR_STATE_FAILED;
 }
