@@ -113,6 +113,7 @@ void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
     }
     vgr_vq_stop(&q->vq);
     vgr_again_stop(&q->again);
+    vgr_timer_stop(&q->retry);
     vgr_loop_del(q->loop, &q->kick);
 }
 
@@ -131,6 +132,17 @@ void vgr_vhost_queue_finish(struct vgr_vhost_queue *q)
     vgr_vq_finish(&q->vq);
     q->enabled = q->event_idx = false;
     q->size = q->base = 0;
+}
+
+static void try_again(struct vgr_timer *t)
+{
+    vgr_vhost_queue_update(vgr_container_of(t, struct vgr_vhost_queue, retry));
+}
+
+/* The host is short of something for now. QEMU has no way to ask again. */
+static bool may_pass(int err)
+{
+    return err == -ENOMEM || err == -ENOSPC || err == -EMFILE || err == -ENFILE;
 }
 
 int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
@@ -155,7 +167,9 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
         vgr_log_often(&provoked, VGR_LOG_WARN, "queue %d cannot be started: %s", q->index,
                       strerror(-err));
         vgr_vq_stop(&q->vq);
-        q->broken = true;
+        q->broken = !may_pass(err);
+        if (!q->broken)
+            vgr_timer_set(q->loop, &q->retry, VGR_VHOST_QUEUE_RETRY_MS, try_again);
         return err;
     }
     vgr_debug("queue %d started, %u entries, at %u", q->index, q->size, q->vq.last_avail);

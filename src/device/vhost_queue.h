@@ -17,6 +17,8 @@
  * command's header, a search or two in tables, an object made or freed, an answer. */
 #define VGR_VHOST_CHAIN 64u
 
+#define VGR_VHOST_QUEUE_RETRY_MS 1000u
+
 struct vgr_vhost_queue {
     struct vgr_vq vq;
     struct vgr_loop *loop;
@@ -28,6 +30,7 @@ struct vgr_vhost_queue {
     void (*kicked_empty)(struct vgr_vhost_queue *q);
     struct vgr_watch kick;
     struct vgr_again again; /* there may be more chains */
+    struct vgr_timer retry; /* of a start for which the host lacked memory or descriptors */
     int kick_fd;            /* owned, as the call descriptor in vq; -1: none */
     bool enabled;
     bool has_addr;
@@ -48,7 +51,7 @@ void vgr_vhost_queue_init(struct vgr_vhost_queue *q, struct vgr_loop *loop,
 void vgr_vhost_queue_finish(struct vgr_vhost_queue *q);
 
 /* Starts or stops it as its fields say, and serves what is there. 0; -EFAULT: the rings are not in
- * guest memory; other -errno. Errors are logged once. */
+ * guest memory; other -errno. Errors are logged. What may pass, such as -ENOMEM, is tried again. */
 int vgr_vhost_queue_update(struct vgr_vhost_queue *q);
 
 /* Stops it; everything else stays as it was set up. */

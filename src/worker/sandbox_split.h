@@ -6,7 +6,8 @@
  * memory and the process without a look at its signals. Meanwhile the front, or a monitor, may give an arena's
  * pages back to the guest's kernel. So no call of a worker's copies more than VGR_SANDBOX_PART bytes: longer ones,
  * and those of several buffers, whose lengths a filter cannot see, the kernel stops with SIGSYS, and the handler
- * makes them in parts. Whoever made the call does not notice.
+ * makes them in parts. Whoever made the call does not notice, unless it is a thread that blocks SIGSYS: the kernel
+ * ends the process then. None of the drivers that were tried does that: NVIDIA's reads its cache of kernels so.
  */
 #ifndef VGR_WORKER_SANDBOX_SPLIT_H
 #define VGR_WORKER_SANDBOX_SPLIT_H

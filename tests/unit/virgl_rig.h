@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -59,12 +60,25 @@ static inline void __attribute__((noreturn)) be_broker(void)
     _exit(1);
 }
 
+/* Its socket is there a moment before it listens. */
+static inline bool broker_listens(void)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool listens;
+
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+    listens = !connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+    close(fd);
+    return listens;
+}
+
 static inline void start_broker(void)
 {
     broker = fork();
     if (!broker)
         be_broker();
-    for (int i = 0; i < 500 && access(path, F_OK); i++)
+    for (int i = 0; i < 6000 && !broker_listens(); i++)
         usleep(10000);
 }
 
@@ -167,7 +181,7 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
     virgl_renderer_reset();
-    for (int i = 0; i < 2500 && workers(NULL); i++)
+    for (int i = 0; i < 30000 && workers(NULL); i++)
         usleep(2000);
     return workers(NULL);
 }
