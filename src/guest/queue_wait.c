@@ -151,7 +151,10 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
     c->waiters = &self;
 
     while (!(ok = reached(q, seq)) && !vgr_conn_failed(c)) {
-        if (until && until - vgr_sys_now() <= 0)
+        /* Once: a limit that has passed meanwhile would be none. */
+        int64_t left = until ? until - vgr_sys_now() : limit;
+
+        if (left <= 0)
             break;
         if (host_failed(q)) {
             pthread_mutex_unlock(&c->sleep_lock);
@@ -174,7 +177,7 @@ static bool sleep_until(struct vgr_queue *q, uint64_t seq, int64_t until)
 
         if (!until)
             vgr_count(c->counters.sleeps, 1);
-        sleep_once(c, until ? until - vgr_sys_now() : limit);
+        sleep_once(c, left);
         if (vgr_ring_done(&q->ring) != seen) {
             seen = vgr_ring_done(&q->ring);
             quiet_since = vgr_sys_now();

@@ -37,6 +37,7 @@ struct vgr_stream {
     bool complained; /* about a graph; once is enough */
     uint64_t last;   /* the last command to wait for */
     uint64_t upload; /* the last upload, or a later command of the queue */
+    uint64_t get;    /* the last download */
     struct vgr_graphs graphs;
     struct vgr_orders orders;
 };
@@ -48,6 +49,7 @@ struct vgr_event {
     uint16_t handle;                 /* of the stream */
     uint64_t seq;                    /* what the program waits for */
     uint64_t order;                  /* what other streams wait for */
+    uint64_t get;                    /* the last download before it */
 };
 
 static ggml_guid guid = {0x76, 0x67, 0x72, 0x2d, 0x67, 0x67, 0x6d, 0x6c,
@@ -149,7 +151,7 @@ static void stream_get_tensor_2d(ggml_backend_t backend, const struct ggml_tenso
     rows_of(s, t, offset, &r);
     seq = vgr_xfer_get(s->queue, r, data);
     if (seq)
-        s->last = seq;
+        s->last = s->get = seq;
 }
 
 static void stream_set_tensor(ggml_backend_t backend, struct ggml_tensor *t, const void *data,
@@ -312,6 +314,7 @@ static void stream_event_record(ggml_backend_t backend, ggml_backend_event_t eve
     e->handle = s->handle;
     e->seq = s->last;
     e->order = order_of(s);
+    e->get = s->get;
 }
 
 static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event)
@@ -324,6 +327,10 @@ static void stream_event_wait(ggml_backend_t backend, ggml_backend_event_t event
     struct vgr_cmd_stream_wait cmd = {
         .h.op = VGR_CMD_STREAM_WAIT, .stream = s->handle, .other = e->handle};
 
+    if (!e->queue || e->stream == s)
+        return;
+    /* Only a wait in its own queue delivers a download. */
+    vgr_queue_wait(e->queue, e->get);
     /* What a connection that has failed was to compute is not waited for. */
     if (!e->queue || e->queue->conn != q->conn || !e->order || e->stream == s ||
         e->order <= __atomic_load_n(&e->queue->done, __ATOMIC_RELAXED))

@@ -3,8 +3,9 @@
  * fake_host.h - a host for the guest library, in the test's own thread.
  *
  * Its vgr_transport_direct() takes the place of the library's own. The host works when its doorbell is rung
- * and when the guest sleeps, and at no other time, so a test always takes the same course. It has one
- * device, answers each download with 0x5a, and lies as `host` says.
+ * and when the guest sleeps, and at no other time, so a test always takes the same course. It has
+ * FAKE_DEVICES (1), of which the second has a queue of its own; it answers each download with 0x5a, and
+ * lies as `host` says.
  */
 #ifndef VGR_FAKE_HOST_H
 #define VGR_FAKE_HOST_H
@@ -16,6 +17,9 @@
 #include "guest/dict.h"
 #include "vgr_test.h"
 
+#ifndef FAKE_DEVICES
+#define FAKE_DEVICES 1
+#endif
 #define FAKE_ARENA (1u << 20)
 #define FAKE_DATA  0x5a
 
@@ -26,7 +30,7 @@ static struct {
 
     uint8_t *arena;
     struct vgr_hello hello;
-    struct vgr_ring_consumer ring;
+    struct vgr_ring_consumer ring, ring2; /* the latter once it is opened */
     uint64_t record[(1u << 20) / 8 / 4];
     uint32_t ran[VGR_CMD_COUNT]; /* commands of each kind */
 } host;
@@ -40,7 +44,7 @@ static void fake_reply(void)
     *r = (struct vgr_reply){
         .magic = VGR_MAGIC,
         .version = VGR_PROTOCOL_VERSION,
-        .n_devices = 1,
+        .n_devices = FAKE_DEVICES,
         .max_buffers = 64,
         .max_streams = 8,
         .max_graphs = 64,
@@ -51,6 +55,9 @@ static void fake_reply(void)
     r->devices[0] = (struct vgr_device_info){
         .alignment = 64, .max_size = UINT64_C(1) << 32, .memory_total = UINT64_C(1) << 32};
     strcpy(r->devices[0].name, "Fake");
+    r->devices[1] = r->devices[0];
+    r->devices[1].flags = VGR_DEVICE_OWN_QUEUE;
+    strcpy(r->devices[1].name, "Fake2");
     vgr_names_write(&names, (uint8_t *)(r + 1), host.hello.reply_cap - sizeof(*r));
 }
 
@@ -58,13 +65,29 @@ static void fake_run(const struct vgr_cmd *h)
 {
     const struct vgr_cmd_alloc *alloc = (const struct vgr_cmd_alloc *)h;
     const struct vgr_cmd_data *data = (const struct vgr_cmd_data *)h;
+    const struct vgr_cmd_queue_open *open = (const struct vgr_cmd_queue_open *)h;
 
     host.ran[h->op]++;
+    if (h->op == VGR_CMD_QUEUE_OPEN) {
+        vgr_ring_consumer_init(&host.ring2, host.arena + open->off,
+                               host.arena + open->off + VGR_CONTROL_SIZE, open->ring_size);
+        host.ring2.ctl->asleep = 1;
+    }
     if (h->op == VGR_CMD_BUFFER_ALLOC)
         *(struct vgr_alloc_reply *)(host.arena + alloc->reply_off) =
             (struct vgr_alloc_reply){.ok = 1, .size = alloc->size};
     if (h->op == VGR_CMD_GET)
         memset(host.arena + data->data_off, FAKE_DATA, data->len);
+}
+
+/* After the first queue: all that it was given is done, and so are the waits for it. */
+static void fake_work_second(void)
+{
+    while (vgr_ring_next(&host.ring2, host.record, host.ring2.size / 4) > 0)
+        fake_run((struct vgr_cmd *)host.record);
+    vgr_ring_release(&host.ring2);
+    vgr_ring_complete(&host.ring2, host.ring2.seq);
+    host.ring2.ctl->asleep = 1;
 }
 
 static void fake_work(void)
@@ -78,6 +101,8 @@ static void fake_work(void)
         vgr_ring_release(&host.ring);
     vgr_ring_complete(&host.ring, host.ring.seq);
     ctl->asleep = 1;
+    if (host.ring2.ctl)
+        fake_work_second();
     if (host.last && host.ring.seq == host.last)
         ctl->state = VGR_STATE_FAILED;
     if (host.worked)

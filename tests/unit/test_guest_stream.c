@@ -140,6 +140,24 @@ static void waits_are_waited_for(void **state)
     assert_int_equal(stream_waits(), 2);
 }
 
+/* It is there when the other stream is done, also where the host has done it before anybody waits. */
+static void a_download_is_there(void **state)
+{
+    static uint8_t got[SIZE];
+
+    for (int uploads = 0; uploads <= 200; uploads += 200) {
+        memset(got, 0, SIZE);
+        ggml_backend_tensor_get_async(a, t, got, 0, SIZE);
+        ggml_backend_event_record(event, a);
+        for (int i = 0; i < uploads; i++) /* the ring is full, and the guest waits for room in it */
+            ggml_backend_tensor_set(t, data, 0, 512);
+        ggml_backend_event_wait(b, event);
+        ggml_backend_synchronize(b);
+        assert_int_equal(got[0], FAKE_DATA);
+        assert_int_equal(got[SIZE - 1], FAKE_DATA);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +167,7 @@ int main(void)
         cmocka_unit_test(a_stream_does_not_wait_for_itself),
         cmocka_unit_test(a_closed_stream_is_not_waited_for),
         cmocka_unit_test(waits_are_waited_for),
+        cmocka_unit_test(a_download_is_there),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -266,6 +266,20 @@ static void test_a_device_is_not_asked_how_much_a_refused_op_takes(void **state)
     memcpy(&reply, r->c->arena.base + DATA + 8192, sizeof(reply));
     assert_int_equal(reply.supported, 0);
     assert_int_equal(reply.alloc_size, 34);
+
+    /* Nor how much a view takes. */
+    d.t[0].op = GGML_OP_VIEW;
+    d.t[0].src[1] = 0;
+    d.t[0].view_src = 2;
+    d.t[1].type = GGML_TYPE_Q8_0;
+    memcpy(d.t[1].ne, d.t[0].ne, sizeof(d.t[0].ne));
+    memcpy(d.t[1].nb, d.t[0].nb, sizeof(d.t[0].nb));
+    q.data_len = 2 * sizeof(struct vgr_tensor);
+    memcpy(r->c->arena.base + DATA, d.t, q.data_len);
+    assert_int_equal(RUN(r, q, VGR_CMD_QUERY_OP), 0);
+    memcpy(&reply, r->c->arena.base + DATA + 8192, sizeof(reply));
+    assert_int_equal(reply.supported, 1);
+    assert_int_equal(reply.alloc_size, 34);
 }
 
 /* Views of the last bytes of a buffer are in order: they are padded as little as their source. */
