@@ -74,7 +74,7 @@ static const char *relaxed(const struct vgr_call_row *row)
     case VGR_CALL_NEVER:
         return "EPERM";
     case VGR_CALL_UNLISTED:
-        return "yes";
+        return row->error ? strerrorname_np(row->error) : "yes";
     default:
         return "same";
     }

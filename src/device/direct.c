@@ -217,7 +217,8 @@ static bool client_open(struct vgr_direct_client *c, const union message *m, ssi
     c->worker.tell = tell_over_limit;
     vgr_log_often(&c->d->pool->log, VGR_LOG_INFO, "context %u opened by a %s, arena %llu MiB",
                   c->worker.number, who(c->d), (unsigned long long)(job.arena.size >> 20));
-    return show_worker(c);
+    return show_worker(c) ||
+           refuse(c, VGR_ERROR_INTERNAL, "the host cannot show the worker to the bridge");
 }
 
 /* Of a client with a worker: it hangs up, or says what nobody has asked for. */

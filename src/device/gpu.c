@@ -96,6 +96,7 @@ static void release_late(struct vgr_gpu *gpu)
     struct vgr_late *late;
 
     while ((late = gpu->late)) {
+        charge(gpu, VGR_WORK_ENTRIES, 4);
         gpu->late = late->next;
         vgr_gpu_release(gpu, &late->held);
         free(late);

@@ -117,6 +117,15 @@ void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
     vgr_loop_del(q->loop, &q->kick);
 }
 
+/* Takes nothing more, but gives back what it has. */
+static void rest(struct vgr_vhost_queue *q)
+{
+    vgr_vq_notify(&q->vq);
+    vgr_again_stop(&q->again);
+    vgr_timer_stop(&q->retry);
+    vgr_loop_del(q->loop, &q->kick);
+}
+
 void vgr_vhost_queue_reset(struct vgr_vhost_queue *q)
 {
     vgr_vhost_queue_stop(q);
@@ -139,6 +148,17 @@ static void try_again(struct vgr_timer *t)
     vgr_vhost_queue_update(vgr_container_of(t, struct vgr_vhost_queue, retry));
 }
 
+static int find_rings(struct vgr_vhost_queue *q)
+{
+    if (q->vq.running)
+        return 0;
+    if (q->resume)
+        return vgr_vq_resume(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used,
+                             q->event_idx);
+    return vgr_vq_start(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used, q->base,
+                        q->event_idx);
+}
+
 /* The host is short of something for now. QEMU has no way to ask again. */
 static bool may_pass(int err)
 {
@@ -150,17 +170,12 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
     int err;
 
     if (!q->enabled) {
-        vgr_vhost_queue_stop(q);
+        rest(q);
         return 0;
     }
-    if (q->vq.running || q->broken || q->kick_fd < 0 || !q->has_addr || !q->size)
+    if (q->kick.fd >= 0 || q->broken || q->kick_fd < 0 || !q->has_addr || !q->size)
         return 0;
-    if (q->resume)
-        err = vgr_vq_resume(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used,
-                            q->event_idx);
-    else
-        err = vgr_vq_start(&q->vq, q->mem, q->size, q->addr.desc, q->addr.avail, q->addr.used,
-                           q->base, q->event_idx);
+    err = find_rings(q);
     if (!err)
         err = vgr_loop_add(q->loop, &q->kick, q->kick_fd, EPOLLIN, kicked);
     if (err) {

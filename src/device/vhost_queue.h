@@ -50,7 +50,8 @@ void vgr_vhost_queue_init(struct vgr_vhost_queue *q, struct vgr_loop *loop,
 /* Back to the state after init, callbacks kept. */
 void vgr_vhost_queue_finish(struct vgr_vhost_queue *q);
 
-/* Starts or stops it as its fields say, and serves what is there. 0; -EFAULT: the rings are not in
+/* Starts it as its fields say, and serves what is there; or has it rest, if it is not enabled: what is held can be
+ * given back until it is stopped. 0; -EFAULT: the rings are not in
  * guest memory; other -errno. Errors are logged. What may pass, such as -ENOMEM, is tried again. */
 int vgr_vhost_queue_update(struct vgr_vhost_queue *q);
 

@@ -126,6 +126,8 @@ static int set_vring(struct vgr_vhost *v, struct vgr_vhost_msg *m)
     if (!q)
         return -EINVAL;
     q->broken = false;
+    if (!q->enabled && m->request != VGR_VHOST_SET_VRING_ENABLE)
+        vgr_vhost_queue_stop(q); /* its rings become others */
     switch (m->request) {
     case VGR_VHOST_SET_VRING_NUM:
         q->size = m->p.state.num;

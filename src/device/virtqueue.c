@@ -250,7 +250,8 @@ static int next_head(struct vgr_vq *q, uint16_t *head)
     if (!ready)
         return 0;
     *head = load(q->avail + 2 + (q->last_avail & (q->size - 1)));
-    if (ready > q->size || *head >= q->size) {
+    /* A driver has no more descriptors than that, so nor can it have more chains with us. */
+    if (ready > q->size || *head >= q->size || (uint16_t)(q->last_avail - q->used_idx) >= q->size) {
         q->running = false;
         return -EPROTO;
     }

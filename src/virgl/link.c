@@ -319,6 +319,28 @@ static bool take_line(struct vgr_link *l, int line)
     return true;
 }
 
+/* The broker has sent a line, and there is no room for it here. What it has, it may have given to a worker by now:
+ * the link ends as others do. */
+static void no_line(struct vgr_link *l)
+{
+    pthread_mutex_lock(&vgr_bridge_lock);
+    tell(l, VGR_ERROR_INTERNAL, "the monitor has no descriptor or no memory left for the context");
+    vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN,
+                  "guest context %u: no descriptor or no memory left for it", l->id);
+    vgr_link_end(l);
+    pthread_mutex_unlock(&vgr_bridge_lock);
+}
+
+static void listen_to(struct vgr_link *l, struct vgr_notice *notice)
+{
+    if (notice->magic == VGR_BROKER_MAGIC) {
+        l->announced = true;
+    } else if (notice->magic == VGR_MAGIC) {
+        l->refused = !l->announced;
+        noticed(l, notice);
+    }
+}
+
 /* Its greeting, the worker, a notice, or the end. Each was sent as a whole. */
 static void broker_says(struct vgr_watch *w, uint32_t events)
 {
@@ -336,14 +358,14 @@ static void broker_says(struct vgr_watch *w, uint32_t events)
         close(fd);
     if (n == -EAGAIN)
         return;
-    if (n <= 0 || n != (ssize_t)want || l->line < 0) {
+    if (n <= 0 || n != (ssize_t)want) {
         broker_gone(l);
         return;
     }
-    if (l->greeted && m.notice.magic == VGR_MAGIC) {
-        l->refused = l->process < 0;
-        noticed(l, &m.notice);
-    }
+    if (l->greeted)
+        listen_to(l, &m.notice);
+    else if (l->line < 0)
+        no_line(l);
     l->greeted = true;
 }
 
@@ -391,9 +413,9 @@ static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
     if (!err && l->ending)
         err = -ECANCELED;
     if (!err)
-        err = send_open(l, conn);
-    if (!err)
         err = vgr_loop_add(loop, &l->conn, conn, EPOLLIN, broker_says);
+    if (!err)
+        err = send_open(l, conn); /* last: from then on there may be a worker */
     free(l->ram.runs);
     l->ram.runs = NULL;
     if (!err) {
@@ -407,6 +429,7 @@ static void start(struct vgr_link *l, int conn, struct vgr_loop *loop)
         vgr_log_often(&vgr_bridge_log, VGR_LOG_WARN, "guest context %u: %s", l->id, text);
         tell(l, VGR_ERROR_INTERNAL, text);
     }
+    vgr_loop_del(loop, &l->conn);
     if (conn >= 0)
         close(conn);
     gone(l);

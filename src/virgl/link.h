@@ -38,7 +38,8 @@ struct vgr_link {
     bool guest_ram;            /* the arena is the guest's memory, no blob */
     bool started;              /* the service thread has seen it */
     bool greeted;              /* by the broker */
-    bool refused;              /* by the broker: there was no worker */
+    bool announced;            /* the broker has started a worker */
+    bool refused;              /* or said that it does not */
     bool ending;               /* the worker shall end */
     struct vgr_bridge_context *context; /* NULL: it has ended */
     struct vgr_bridge_resource *arena;  /* NULL: its memory may not be written any more */

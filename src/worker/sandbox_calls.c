@@ -102,6 +102,8 @@ static int refuse(scmp_filter_ctx f, const struct vgr_call_row *row, int nr, boo
         return row->refused ? add_cases(f, error, nr, row->refused) : 0;
     case VGR_CALL_SPLIT:
         return add_cases(f, SCMP_ACT_TRAP, nr, row->refused);
+    case VGR_CALL_UNLISTED:
+        return row->error && !strict ? add_cases(f, error, nr, NULL) : 0;
     default:
         return 0;
     }

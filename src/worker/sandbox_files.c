@@ -35,6 +35,9 @@
 #ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
 #define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
 #endif
+#ifndef LANDLOCK_RESTRICT_SELF_LOG_SUBDOMAINS_OFF
+#define LANDLOCK_RESTRICT_SELF_LOG_SUBDOMAINS_OFF (1U << 2)
+#endif
 #ifndef LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF
 #define LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF (1U << 0)
 #endif
@@ -166,7 +169,9 @@ static void add_rules(struct rules *r, const struct vgr_boot_sandbox *config)
  * who has something to be audited meanwhile waits for room. */
 static uint32_t not_to_be_audited(const struct rules *r)
 {
-    return r->abi >= 7 ? LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0;
+    return r->abi >= 7 ? LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF |
+                             LANDLOCK_RESTRICT_SELF_LOG_SUBDOMAINS_OFF
+                       : 0;
 }
 
 static int enforce(struct rules *r, const struct vgr_boot_sandbox *config)

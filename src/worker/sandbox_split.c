@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -47,12 +48,20 @@ struct transfer {
     unsigned long offset;
 };
 
-/* As the call itself: what was transferred, or -errno if nothing was. */
-static long transfer(struct transfer *t, char *buf, size_t len)
+/* Would the kernel have gone on? A read ends where it would wait, once it has something. */
+static bool goes_on(const struct transfer *t, size_t done)
+{
+    struct pollfd p = {.fd = t->fd, .events = POLLIN};
+
+    return !done || t->writes || t->at || poll(&p, 1, 0) == 1;
+}
+
+/* As the call itself: what was transferred, or -errno if nothing was. `before`: by the buffers before. */
+static long transfer(struct transfer *t, char *buf, size_t len, size_t before)
 {
     size_t done = 0;
 
-    while (done < len) {
+    while (done < len && goes_on(t, before + done)) {
         size_t part = len - done < VGR_SANDBOX_PART ? len - done : VGR_SANDBOX_PART;
         long n = t->at ? syscall(t->writes ? SYS_pwrite64 : SYS_pread64, t->fd, buf + done, part,
                                  t->offset)
@@ -93,7 +102,7 @@ static long transfer_line(struct transfer *t, const struct iovec *iov, unsigned 
         memcpy(line + len, iov[i].iov_base, iov[i].iov_len);
         len += iov[i].iov_len;
     }
-    return transfer(t, line, len);
+    return transfer(t, line, len, 0);
 }
 
 static long transfer_all(struct transfer *t, const struct iovec *iov, unsigned long n)
@@ -105,7 +114,7 @@ static long transfer_all(struct transfer *t, const struct iovec *iov, unsigned l
     if (t->writes && is_line(iov, n))
         return transfer_line(t, iov, n);
     for (unsigned long i = 0; i < n; i++) {
-        long got = transfer(t, iov[i].iov_base, iov[i].iov_len);
+        long got = transfer(t, iov[i].iov_base, iov[i].iov_len, (size_t)sum);
 
         if (got < 0)
             return sum ? sum : got;
@@ -134,7 +143,7 @@ bool vgr_sandbox_split(int nr, ucontext_t *context)
     t.fd = (int)call.arg[0];
     t.offset = call.arg[3];
     set_result(context, several ? transfer_all(&t, (const struct iovec *)call.arg[1], call.arg[2])
-                                : transfer(&t, (char *)call.arg[1], call.arg[2]));
+                                : transfer(&t, (char *)call.arg[1], call.arg[2], 0));
     errno = saved;
     return true;
 }

@@ -269,10 +269,14 @@ const struct vgr_call_row vgr_sandbox_calls[] = {
     {.calls = "ptrace pidfd_getfd unshare setns",
      .answer = NEVER,
      .why = "Other processes and namespaces."},
-    {.calls = "seccomp",
+    {.calls = "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
      .answer = UNLISTED,
-     .why = "A process can only take more away from itself. The second filter is installed through "
-            "it."},
+     .error = EPERM,
+     .why =
+         "A process can only take more away from itself, but each call that such a filter logs, "
+         "and "
+         "each denial, is a line of the machine's audit log, and the memory for filters is limited "
+         "for the machine."},
     {.calls = "getpid getppid getuid geteuid getgid getegid getgroups getrlimit getrusage sysinfo "
               "uname getrandom",
      .why = "Seen: questions about the process and the machine."},

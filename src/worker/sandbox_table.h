@@ -20,7 +20,7 @@ enum vgr_call_answer {
     VGR_CALL_ABSENT,   /* both: ENOSYS. Libraries then take another way. */
     VGR_CALL_NEVER,    /* relaxed: EPERM; strict: the kernel kills. No library has a use for it. */
     VGR_CALL_SPLIT,    /* both make it, but `refused` (all, if NULL) in parts: sandbox_split.h */
-    VGR_CALL_UNLISTED, /* as any call in no row. The row says why relaxed need not refuse it. */
+    VGR_CALL_UNLISTED, /* as any call in no row; relaxed gives `error`, or makes it, if that is 0. */
 };
 
 enum vgr_call_compare {
@@ -50,7 +50,7 @@ struct vgr_call_row {
     const char *part;  /* begins a new part of the page, or NULL */
     const char *calls; /* names with spaces between */
     enum vgr_call_answer answer;
-    int error; /* what `refused` gives: an errno, VGR_CALL_PRETEND; 0: EPERM */
+    int error; /* what `refused` gives: an errno, VGR_CALL_PRETEND; 0: EPERM. Of UNLISTED, see there. */
     const struct vgr_call_case *only;    /* strict allows these arguments only; NULL: all */
     const struct vgr_call_case *refused; /* both modes refuse these; NULL: none */
     const char *why;

@@ -286,6 +286,49 @@ static void what_a_reset_forgot_is_given_back_when_its_worker_is_gone(void **sta
     }
 }
 
+/* QEMU has the queue rest first: what the guest waits for is answered all the same. */
+static void what_is_held_is_answered_at_a_pause(void **state)
+{
+    struct fixture *f = *state;
+    struct vgr_vhost_vring_state s = {0, 0};
+    uint32_t answer[5], id[2] = {1};
+    pid_t pid;
+    ssize_t n;
+
+    start(f);
+    open_worker(f);
+    pid = detain_worker(f);
+    offer(f, VGR_GPU_RESOURCE_UNREF, 0, id, sizeof(id));
+    answers(f);
+    assert_int_equal(guest_used(&f->g, NULL), -1);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 0), 0);
+    offer(f, VGR_GPU_CTX_DESTROY, 2, NULL, 0); /* not before it goes on */
+    send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
+    answers(f);
+    let_go(pid);
+    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    assert_int_equal(n, 20);
+    assert_int_equal(answer[4], (uint16_t)(f->g.avail_idx - 1));
+    assert_true(guest_used(&f->g, NULL) >= 0);
+    assert_int_equal(guest_used(&f->g, NULL), -1);
+}
+
+static void a_queue_that_rested_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    int head;
+
+    start(f);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 0), 0);
+    offer(f, VGR_GPU_CTX_CREATE, 5, NULL, 0);
+    answers(f);
+    assert_int_equal(guest_used(&f->g, NULL), -1);
+    assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 1), 0);
+    UNTIL(f, (head = guest_used(&f->g, NULL)) >= 0);
+    vgr_event_read(f->call);
+    assert_int_equal(ask(f, VGR_GPU_CTX_DESTROY, 5, NULL, 0), VGR_GPU_OK);
+}
+
 static void ring_outside_of_memory_is_noticed(void **state)
 {
     struct fixture *f = *state;
@@ -414,6 +457,8 @@ int main(void)
         T(stop_waits_for_the_workers),
         T(a_reset_waits_for_the_workers),
         T(what_a_reset_forgot_is_given_back_when_its_worker_is_gone),
+        T(what_is_held_is_answered_at_a_pause),
+        T(a_queue_that_rested_goes_on),
         T(ring_outside_of_memory_is_noticed),
         T(memory_that_nobody_writes_is_noticed),
         T(broken_ring_does_not_end_the_connection),

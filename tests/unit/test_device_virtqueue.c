@@ -451,6 +451,22 @@ static void head_outside_of_ring_ends_the_queue(void **state)
     pop_is(g, 0);
 }
 
+/* A chain that is with the device is offered again and again: each would be held. */
+static void more_chains_than_descriptors_end_the_queue(void **state)
+{
+    struct fake_guest *g = *state;
+
+    for (int i = 0; i < N; i++) {
+        offer_simple(g, 0);
+        pop_is(g, 1);
+    }
+    vgr_vq_push(&g->vq, 0, 0);
+    offer_simple(g, 0);
+    pop_is(g, 1);
+    offer_simple(g, 0);
+    pop_is(g, -EPROTO);
+}
+
 static void impossible_index_ends_the_queue(void **state)
 {
     struct fake_guest *g = *state;
@@ -522,6 +538,7 @@ int main(void)
         PLAIN(address_outside_of_memory_is_bad),
         PLAIN(readable_after_writable_is_bad),
         PLAIN(head_outside_of_ring_ends_the_queue),
+        PLAIN(more_chains_than_descriptors_end_the_queue),
         PLAIN(impossible_index_ends_the_queue),
         PLAIN(stopped_queue_touches_nothing),
         PLAIN(start_checks_size_and_addresses),

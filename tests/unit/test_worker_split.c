@@ -27,6 +27,7 @@
 
 static struct vgr_boot_sandbox config;
 static struct vgr_sandbox sandbox;
+static int sockets[2]; /* a stream, with room for a part */
 
 static void stopped(int nr)
 {
@@ -95,6 +96,19 @@ static int several_buffers(int fd, char *in, char *out)
     return 0;
 }
 
+/* What is there is enough: nobody waits for the rest of what was asked for. */
+static int what_is_there(char *out)
+{
+    static char bytes[VGR_SANDBOX_PART];
+    struct iovec to[] = {{out, 8}, {out + 8, 64}};
+    int ends[2];
+
+    NEED(!pipe(ends) && write(ends[1], "12345678", 8) == 8 && readv(ends[0], to, 2) == 8);
+    NEED(write(sockets[0], bytes, sizeof(bytes)) == sizeof(bytes));
+    NEED(read(sockets[1], out, 2 * sizeof(bytes)) == sizeof(bytes));
+    return 0;
+}
+
 /* A line in two pieces is one message. */
 static int one_line(int sock)
 {
@@ -107,8 +121,11 @@ static int one_line(int sock)
 static void whoever_makes_them_does_not_notice(void **state)
 {
     static const uint32_t modes[] = {VGR_SANDBOX_OFF, VGR_SANDBOX_RELAXED, VGR_SANDBOX_STRICT};
+    const int room = 4 * VGR_SANDBOX_PART;
     char text[64];
 
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    assert_int_equal(setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
     for (size_t i = 0; i < 3; i++) {
         int pair[2], status;
         pid_t pid;
@@ -125,6 +142,7 @@ static void whoever_makes_them_does_not_notice(void **state)
             confine(modes[i]);
             failed = one_buffer(fd, in, out);
             failed = failed ? failed : several_buffers(fd, in, out);
+            failed = failed ? failed : what_is_there(out);
             _exit(failed ? failed : one_line(pair[1]));
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
