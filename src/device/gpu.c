@@ -475,6 +475,7 @@ void vgr_gpu_finish(struct vgr_gpu *gpu)
 {
     vgr_gpu_reset(gpu, "vgr-device ended");
     vgr_timer_stop(&gpu->timer);
+    gpu->n_dying -= vgr_timer_runs(&gpu->grace);
     vgr_timer_stop(&gpu->grace);
 }
 
