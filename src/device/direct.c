@@ -178,14 +178,20 @@ static bool check_size(struct vgr_direct_client *c, uint64_t size, uint32_t n_ru
     return refuse(c, VGR_ERROR_ARENA, text);
 }
 
-/* A bridge gives the arena's pages back when the worker is gone, whatever becomes of us. */
+/* A bridge gives the arena's pages back when the worker is gone, whatever becomes of us. Returns false if it cannot
+ * be told which process that is; then it knows at least that there is one. */
 static bool show_worker(struct vgr_direct_client *c)
 {
     const struct vgr_notice started = {.magic = VGR_BROKER_MAGIC};
 
-    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, 1);
-    return !c->d->broker || vgr_fds_send(c->conn, &started, sizeof(started), &c->worker.watch.fd, 1,
-                                         MSG_DONTWAIT) == (ssize_t)sizeof(started);
+    vgr_loop_charge(c->d->loop, VGR_WORK_CALLS, 2);
+    if (!c->d->broker || vgr_fds_send(c->conn, &started, sizeof(started), &c->worker.watch.fd, 1,
+                                      MSG_DONTWAIT) == (ssize_t)sizeof(started))
+        return true;
+    if (vgr_fds_send(c->conn, &started, sizeof(started), NULL, 0, MSG_DONTWAIT) < 0) {
+        /* It has gone. */
+    }
+    return false;
 }
 
 /* Starts the worker, which takes the message. Returns false if the client must go; it was told why. */

@@ -54,9 +54,11 @@ static uint32_t unknown(const struct request *r, uint32_t error)
  * resource, and the workers that it killed may not be gone. */
 static uint32_t forgotten(struct request *r)
 {
-    struct vgr_late *late = r->gpu->n_dying ? calloc(1, sizeof(*late)) : NULL;
+    bool waits = r->gpu->n_dying && r->gpu->n_late < VGR_GPU_MAX_LATE;
+    struct vgr_late *late = waits ? calloc(1, sizeof(*late)) : NULL;
 
     if (late) {
+        r->gpu->n_late++;
         late->next = r->gpu->late;
         r->gpu->late = late;
         r->hold = &late->held;
@@ -98,6 +100,7 @@ static void release_late(struct vgr_gpu *gpu)
     while ((late = gpu->late)) {
         charge(gpu, VGR_WORK_ENTRIES, 4);
         gpu->late = late->next;
+        gpu->n_late--;
         vgr_gpu_release(gpu, &late->held);
         free(late);
     }

@@ -45,6 +45,7 @@
 #define VGR_GPU_MAX_ENTRIES   (1u << 20) /* of one page list, however few runs they make */
 #define VGR_GPU_HOLD_MS       1000u
 #define VGR_GPU_GRACE_MS      1000u
+#define VGR_GPU_MAX_LATE      32768u /* as many as a queue has descriptors */
 
 struct vgr_gpu;
 struct vgr_context;
@@ -91,7 +92,8 @@ struct vgr_gpu {
     struct vgr_table resources;
     uint32_t n_page_runs;
     unsigned n_dying; /* contexts that are gone but for their worker process, and a dead front */
-    struct vgr_late *late;             /* answers that wait until there are none */
+    struct vgr_late *late; /* answers that wait until there are none */
+    unsigned n_late;
     struct vgr_timer timer;            /* ends the holding of fences */
     struct vgr_timer grace;            /* until a dead front's workers count as gone, too */
     void (*idle)(struct vgr_gpu *gpu); /* called when n_dying becomes 0 */

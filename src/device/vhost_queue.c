@@ -121,6 +121,8 @@ void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
 static void rest(struct vgr_vhost_queue *q)
 {
     vgr_vq_notify(&q->vq);
+    if (q->vq.running)
+        q->base = q->vq.last_avail; /* for a successor */
     vgr_again_stop(&q->again);
     vgr_timer_stop(&q->retry);
     vgr_loop_del(q->loop, &q->kick);
@@ -181,9 +183,10 @@ int vgr_vhost_queue_update(struct vgr_vhost_queue *q)
     if (err) {
         vgr_log_often(&provoked, VGR_LOG_WARN, "queue %d cannot be started: %s", q->index,
                       strerror(-err));
-        vgr_vq_stop(&q->vq);
         q->broken = !may_pass(err);
-        if (!q->broken)
+        if (q->broken)
+            vgr_vq_stop(&q->vq);
+        else /* what is held can be given back meanwhile */
             vgr_timer_set(q->loop, &q->retry, VGR_VHOST_QUEUE_RETRY_MS, try_again);
         return err;
     }
