@@ -105,18 +105,6 @@ void vgr_vhost_queue_init(struct vgr_vhost_queue *q, struct vgr_loop *loop,
     q->kick.fd = q->kick_fd = -1;
 }
 
-void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
-{
-    if (q->vq.running) {
-        vgr_vq_notify(&q->vq);
-        q->base = q->vq.last_avail;
-    }
-    vgr_vq_stop(&q->vq);
-    vgr_again_stop(&q->again);
-    vgr_timer_stop(&q->retry);
-    vgr_loop_del(q->loop, &q->kick);
-}
-
 /* Takes nothing more, but gives back what it has. */
 static void rest(struct vgr_vhost_queue *q)
 {
@@ -126,6 +114,12 @@ static void rest(struct vgr_vhost_queue *q)
     vgr_again_stop(&q->again);
     vgr_timer_stop(&q->retry);
     vgr_loop_del(q->loop, &q->kick);
+}
+
+void vgr_vhost_queue_stop(struct vgr_vhost_queue *q)
+{
+    rest(q);
+    vgr_vq_stop(&q->vq);
 }
 
 void vgr_vhost_queue_reset(struct vgr_vhost_queue *q)

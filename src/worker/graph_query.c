@@ -35,12 +35,6 @@ static void mean(struct ggml_tensor *t)
     }
 }
 
-static bool names_memory(enum ggml_op op)
-{
-    return op == GGML_OP_RESHAPE || op == GGML_OP_VIEW || op == GGML_OP_PERMUTE ||
-           op == GGML_OP_TRANSPOSE;
-}
-
 int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uint32_t len,
                     struct vgr_query_reply *reply)
 {
@@ -94,7 +88,7 @@ int vgr_graph_query(struct vgr_ctx *c, uint32_t device, const void *payload, uin
     /* How much an op takes depends on its sources, which only its rule looks at; and a device has not thought of
      * what it does not support, nor of views, which take nothing: CUDA's lays out the rows of quantized types as
      * only weights have them. */
-    reply->alloc_size = reply->supported && !names_memory(t[0]->op)
+    reply->alloc_size = reply->supported && !vgr_tensor_is_view_op(t[0]->op)
                             ? ggml_backend_buft_get_alloc_size(dev->buft, t[0])
                             : ggml_nbytes(t[0]);
     return 0;

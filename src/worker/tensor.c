@@ -15,16 +15,15 @@ static int refuse(const char **why, const char *text)
 
 static_assert((int)VGR_TENSOR_COMPUTE == (int)GGML_TENSOR_FLAG_COMPUTE, "as GGML has it");
 
-static bool is_view_op(enum ggml_op op)
+static bool computes_nothing(enum ggml_op op)
 {
-    return op == GGML_OP_NONE || op == GGML_OP_RESHAPE || op == GGML_OP_VIEW ||
-           op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+    return op == GGML_OP_NONE || vgr_tensor_is_view_op(op);
 }
 
 /* A name for a part of other memory: nothing is computed for it, and no buffer has to prepare it. */
 static bool is_view(const struct ggml_tensor *t)
 {
-    return t->view_src && is_view_op(t->op);
+    return t->view_src && computes_nothing(t->op);
 }
 
 int32_t vgr_tensor_flags(const struct vgr_tensor *w)
@@ -147,7 +146,7 @@ int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, ui
 
     if (reason)
         return refuse(why, reason);
-    if (is_view_op(t->op))
+    if (computes_nothing(t->op))
         return 0;
     /* Without elements it may have none, but backends look at the buffer first. */
     for (int s = 0; s < GGML_MAX_SRC; s++) {
@@ -161,7 +160,7 @@ int vgr_tensor_check_op(const struct vgr_ctx *c, const struct ggml_tensor *t, ui
 
 bool vgr_tensor_idle(const struct ggml_tensor *t, bool meant)
 {
-    return !is_view_op(t->op) && (!meant || vgr_rules_work(t) == VGR_WORK_NONE);
+    return !computes_nothing(t->op) && (!meant || vgr_rules_work(t) == VGR_WORK_NONE);
 }
 
 /* By name: older versions of GGML do not have it, which is GGML_OP_COUNT. */

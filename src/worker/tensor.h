@@ -38,6 +38,13 @@ int vgr_tensor_check_room(const struct vgr_ctx *c, const struct ggml_tensor *t,
 int vgr_tensor_init(const struct vgr_ctx *c, struct ggml_tensor *t, const struct vgr_tensor *w,
                     const char **why);
 
+/* Does this op only name memory of another tensor? */
+static inline bool vgr_tensor_is_view_op(enum ggml_op op)
+{
+    return op == GGML_OP_RESHAPE || op == GGML_OP_VIEW || op == GGML_OP_PERMUTE ||
+           op == GGML_OP_TRANSPOSE;
+}
+
 /* Is there nothing to do for `t`, whose sources are set? `meant`: the guest wants it to be computed. */
 bool vgr_tensor_idle(const struct ggml_tensor *t, bool meant);
 

@@ -18,7 +18,7 @@
 
 #include "fuzz.h"
 #include "guest/conn.h"
-#include "guest/dict.h"
+#include "honest_reply.h"
 
 #define ARENA_MAX (4u << 20)
 #define QUEUES    VGR_MAX_DEVICES
@@ -50,21 +50,8 @@ static void scribble(void *p, size_t len)
 
 static void host_replies(void)
 {
-    struct vgr_reply *r = (struct vgr_reply *)(host.arena + host.hello.reply_off);
-    static struct vgr_names names;
+    struct vgr_reply *r = honest_reply(host.arena, &host.hello, 2);
 
-    vgr_dict_fill(&names);
-    *r = (struct vgr_reply){
-        .magic = VGR_MAGIC,
-        .version = VGR_PROTOCOL_VERSION,
-        .n_devices = 2,
-        .max_buffers = 64,
-        .max_streams = 8,
-        .max_graphs = 64,
-        .max_tensors = 4096,
-        .dict_off = sizeof(*r),
-        .dict_len = (uint32_t)vgr_names_size(&names),
-    };
     for (uint32_t i = 0; i < 2; i++) {
         r->devices[i] = (struct vgr_device_info){
             .type = i, .alignment = 64, .max_size = 1ull << 32, .memory_total = 1ull << 32};
@@ -73,7 +60,6 @@ static void host_replies(void)
         snprintf(r->devices[i].name, sizeof(r->devices[i].name), "Fuzz%u", i);
         strcpy(r->devices[i].description, "a host that lies");
     }
-    vgr_names_write(&names, (uint8_t *)(r + 1), host.hello.reply_cap - sizeof(*r));
 }
 
 static int host_arena(struct vgr_transport *t, uint64_t size)

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "guest/conn.h"
-#include "guest/dict.h"
+#include "honest_reply.h"
 #include "vgr_test.h"
 
 #ifndef FAKE_DEVICES
@@ -37,28 +37,14 @@ static struct {
 
 static void fake_reply(void)
 {
-    struct vgr_reply *r = (struct vgr_reply *)(host.arena + host.hello.reply_off);
-    static struct vgr_names names;
+    struct vgr_reply *r = honest_reply(host.arena, &host.hello, FAKE_DEVICES);
 
-    vgr_dict_fill(&names);
-    *r = (struct vgr_reply){
-        .magic = VGR_MAGIC,
-        .version = VGR_PROTOCOL_VERSION,
-        .n_devices = FAKE_DEVICES,
-        .max_buffers = 64,
-        .max_streams = 8,
-        .max_graphs = 64,
-        .max_tensors = 4096,
-        .dict_off = sizeof(*r),
-        .dict_len = (uint32_t)vgr_names_size(&names),
-    };
     r->devices[0] = (struct vgr_device_info){
         .alignment = 64, .max_size = UINT64_C(1) << 32, .memory_total = UINT64_C(1) << 32};
     strcpy(r->devices[0].name, "Fake");
     r->devices[1] = r->devices[0];
     r->devices[1].flags = VGR_DEVICE_OWN_QUEUE;
     strcpy(r->devices[1].name, "Fake2");
-    vgr_names_write(&names, (uint8_t *)(r + 1), host.hello.reply_cap - sizeof(*r));
 }
 
 static void fake_run(const struct vgr_cmd *h)

@@ -189,17 +189,12 @@ static void queue_survives_a_new_memory_table(void **state)
 static void stop_waits_for_the_workers(void **state)
 {
     struct fixture *f = *state;
-    struct vgr_vhost_vring_state s = {0, 0};
-    uint32_t answer[5];
-    ssize_t n;
 
     start(f);
     open_worker(f);
-    send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
-    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
+    ask_base(f);
+    assert_int_equal(answered_base(f), f->g.avail_idx);
     assert_int_equal(f->pool.alive, 0);
-    assert_int_equal(n, 20);
-    assert_int_equal(answer[4], f->g.avail_idx);
     assert_int_equal(((struct vgr_control *)guest_ptr(&f->g, GPA_C))->state, VGR_STATE_FAILED);
     /* And goes on afterwards. */
     start_queue(f);
@@ -235,9 +230,7 @@ static bool answers(struct fixture *f)
 static void a_reset_waits_for_the_workers(void **state)
 {
     struct fixture *f = *state;
-    uint32_t answer[5];
     pid_t pid;
-    ssize_t n;
 
     start(f);
     open_worker(f);
@@ -245,9 +238,7 @@ static void a_reset_waits_for_the_workers(void **state)
     send_msg(f, VGR_VHOST_RESET_DEVICE, 1 | VGR_VHOST_NEED_REPLY, NULL, 0, -1);
     assert_false(answers(f));
     let_go(pid);
-    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
-    assert_int_equal(n, 20);
-    assert_int_equal(answer[3], 0);
+    assert_int_equal(answered(f), 0);
     assert_int_equal(f->pool.alive, 0);
     start_queue(f);
     open_worker(f);
@@ -258,18 +249,15 @@ static void what_a_reset_forgot_is_given_back_when_its_worker_is_gone(void **sta
 {
     static const uint32_t commands[] = {VGR_GPU_RESOURCE_UNREF, VGR_GPU_DETACH_BACKING};
     struct fixture *f = *state;
-    struct vgr_vhost_vring_state s = {0, 0};
-    uint32_t answer[5], id[2] = {1};
+    uint32_t id[2] = {1};
     pid_t pid;
-    ssize_t n;
 
     start(f);
     for (int i = 0; i < 2; i++) {
         open_worker(f);
         pid = detain_worker(f);
-        send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
-        UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
-        assert_int_equal(n, 20);
+        ask_base(f);
+        answered_base(f);
         assert_int_equal(f->pool.alive, 1);
         start_queue(f);
         offer(f, commands[i], 0, id, sizeof(id));
@@ -290,10 +278,8 @@ static void what_a_reset_forgot_is_given_back_when_its_worker_is_gone(void **sta
 static void what_is_held_is_answered_at_a_pause(void **state)
 {
     struct fixture *f = *state;
-    struct vgr_vhost_vring_state s = {0, 0};
-    uint32_t answer[5], id[2] = {1};
+    uint32_t id[2] = {1};
     pid_t pid;
-    ssize_t n;
 
     start(f);
     open_worker(f);
@@ -303,12 +289,10 @@ static void what_is_held_is_answered_at_a_pause(void **state)
     assert_int_equal(guest_used(&f->g, NULL), -1);
     assert_int_equal(set_state(f, VGR_VHOST_SET_VRING_ENABLE, 0, 0), 0);
     offer(f, VGR_GPU_CTX_DESTROY, 2, NULL, 0); /* not before it goes on */
-    send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
+    ask_base(f);
     answers(f);
     let_go(pid);
-    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
-    assert_int_equal(n, 20);
-    assert_int_equal(answer[4], (uint16_t)(f->g.avail_idx - 1));
+    assert_int_equal(answered_base(f), (uint16_t)(f->g.avail_idx - 1));
     assert_true(guest_used(&f->g, NULL) >= 0);
     assert_int_equal(guest_used(&f->g, NULL), -1);
 }

@@ -188,14 +188,10 @@ static void successor_goes_on(void **state)
 static void successor_serves_the_next_driver(void **state)
 {
     struct fixture *f = *state;
-    struct vgr_vhost_vring_state s = {0, 0};
-    uint32_t answer[5];
-    ssize_t n;
 
     open_context(f);
-    send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
-    UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
-    assert_int_equal(answer[4], f->g.avail_idx);
+    ask_base(f);
+    assert_int_equal(answered_base(f), f->g.avail_idx);
     vgr_loop_turn(&f->loop, 100); /* it has a word with its keeper yet */
     kill_front();
     succeed(f);

@@ -47,19 +47,38 @@ static inline void send_msg(struct fixture *f, uint32_t request, uint32_t flags,
     send_raw(f, buf, 12 + size, fd);
 }
 
-/* Sends with NEED_REPLY and returns what the device says. */
-static inline uint64_t confirm(struct fixture *f, uint32_t request, const void *payload,
-                               uint32_t size, int fd)
+/* Waits for an answer of 8 bytes and returns it. */
+static inline uint64_t answered(struct fixture *f)
 {
     uint8_t answer[64];
     uint64_t result;
     ssize_t n;
 
-    send_msg(f, request, 1 | VGR_VHOST_NEED_REPLY, payload, size, fd);
     UNTIL(f, (n = recv(f->sock, answer, sizeof(answer), 0)) >= 0);
     assert_int_equal(n, 20);
     memcpy(&result, answer + 12, sizeof(result));
     return result;
+}
+
+/* Sends with NEED_REPLY and returns what the device says. */
+static inline uint64_t confirm(struct fixture *f, uint32_t request, const void *payload,
+                               uint32_t size, int fd)
+{
+    send_msg(f, request, 1 | VGR_VHOST_NEED_REPLY, payload, size, fd);
+    return answered(f);
+}
+
+/* Asks for the base of the control queue, which stops it; answered_base() waits for it. */
+static inline void ask_base(struct fixture *f)
+{
+    struct vgr_vhost_vring_state s = {0, 0};
+
+    send_msg(f, VGR_VHOST_GET_VRING_BASE, 1, &s, sizeof(s), -1);
+}
+
+static inline uint16_t answered_base(struct fixture *f)
+{
+    return (uint16_t)(answered(f) >> 32);
 }
 
 static inline bool disconnected(struct fixture *f)
